@@ -1,0 +1,67 @@
+"""Every setting of Paydesk, once: read from the environment (prefix PAYDESK_)."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class BankSettings(BaseSettings):
+    """Where payments go, and who pays by default (prefix PAYDESK_BANK_).
+
+    `base_url` empty means that no bank is configured: /payment then answers 503.
+    `sandbox` says that the bank behind `base_url` is Paydesk's own sandbox; every answer repeats it.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PAYDESK_BANK_")
+
+    base_url: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    token_path: str = "/login/v1/sandbox/oidc/token"  # noqa: S105 (a path)
+    initiate_path: str = "/payment/payment-initiation/v1/credit-transfer/international/initiate"
+    status_path: str = "/payment/payment-initiation/v1/credit-transfer/international/{id}/status"
+    sandbox: bool = False
+    ca_bundle: Path | None = None
+    proxy: str = ""
+    connect_timeout_s: float = Field(default=3.0, gt=0)
+    read_timeout_s: float = Field(default=10.0, gt=0)
+    deadline_s: float = Field(default=25.0, gt=0, description="All tries of one call together.")
+
+    initiating_party: str = ""
+    debtor_agent: str = Field(default="", description="The paying bank's BIC.")
+    debtor_account: str = Field(default="", description="The paying account, an IBAN.")
+    debtor_account_currency: str = "EUR"
+    creditor_agent: str = Field(default="", description="The default payee bank's BIC.")
+    creditor_account: str = Field(default="", description="The default payee account, an IBAN.")
+    creditor_address: str = ""
+    charge_bearer: str = "SHA"
+    instruction_priority: str = "NORM"
+    default_currency: str = Field(default="EUR", description="Where a payment names none.")
+    source_id: str = ""
+    duplicate_window_s: int = Field(
+        default=86_400, ge=0, description="Same payee, payer, amount and currency without a key."
+    )
+
+
+class Settings(BaseSettings):
+    """What the service, the CLI and training share."""
+
+    model_config = SettingsConfigDict(env_prefix="PAYDESK_")
+
+    home: Path = Field(default=Path(".paydesk"), description="All that Paydesk creates.")
+    database_url: str = Field(default="", description="Empty: SQLite in the home folder.")
+    tracking_uri: str = Field(default="", description="Empty: the embedded MLflow store.")
+    mlruns: Path = Path("mlruns")
+    rules_file: Path | None = Field(default=None, description="Empty: the rules shipped.")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL of the one database."""
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'paydesk.db'}"
+
+    @cached_property
+    def bank(self) -> BankSettings:
+        """The bank's settings, read on first use."""
+        return BankSettings()

@@ -1,0 +1,1 @@
+"""The one database: tables, migrations, and the log of decisions."""

@@ -1,0 +1,119 @@
+"""Opens the one database, with the durability that money needs, in its newest shape."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from paydesk.errors import PaydeskError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_MS = 5_000
+_WRITES = {"paydesk_writes": True}
+_MIGRATION_LOCK = 0x70617964
+
+
+class DatabaseUnavailableError(PaydeskError):
+    """The database cannot be reached or written; nothing was recorded."""
+
+
+def open_database(url: str) -> Engine:
+    """An engine for `url`, after the schema has been brought up to date.
+
+    SQLite runs in WAL mode with synchronous FULL: a commit that returned survives a power cut.
+    Raises DatabaseUnavailableError when the database cannot be opened.
+    """
+    engine = connect(url)
+    try:
+        migrate(engine)
+    except (SQLAlchemyError, OSError) as error:
+        engine.dispose()
+        raise DatabaseUnavailableError(_unavailable(url, error)) from error
+    return engine
+
+
+def connect(url: str) -> Engine:
+    """An engine for `url`, whatever shape the database is in."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is going to write: commits at the end, rolls back on an exception.
+
+    SQLite takes its write lock at once, so that what is read inside cannot have changed before the
+    write (a transaction that begins by reading would fail with SQLITE_BUSY instead of waiting).
+    """
+    with engine.connect().execution_options(**_WRITES) as connection, connection.begin():
+        yield connection
+
+
+def migrate(engine: Engine) -> None:
+    """Brings the database to the newest shape; does nothing when it has it."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    with engine.connect() as connection:
+        present = MigrationContext.configure(connection).get_current_revision()
+    if present == newest:
+        return
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+        # Another worker may have done it while this one waited for the lock: Alembic looks again.
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def now_us() -> int:
+    """Microseconds since 1970, UTC."""
+    return time.time_ns() // 1_000
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # The driver's own transactions begin too late (at the first write): SQLAlchemy's documentation
+    # tells to switch them off and to emit BEGIN.
+    if isinstance(connection, sqlite3.Connection):
+        connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("paydesk_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _unavailable(url: str, error: Exception) -> str:
+    reason = getattr(error, "orig", None) or error
+    return (
+        f"The database {make_url(url).render_as_string(hide_password=True)} cannot be opened: "
+        f"{reason}. Check PAYDESK_DATABASE_URL, and that its folder can be written."
+    )

@@ -1,0 +1,97 @@
+"""The tables, as SQLAlchemy Core describes them; `migrations/` brings a database to this shape."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite hands out row ids for INTEGER PRIMARY KEY only.
+_ROW_ID = BigInteger().with_variant(Integer, "sqlite")
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("seq", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("decision_id", String(36), nullable=False, unique=True),
+    Column("recorded_at_us", BigInteger, nullable=False, comment="microseconds since 1970, UTC"),
+    Column("tx_id", Text, nullable=False),
+    Column("amount", Text, nullable=False, comment="decimal, as scored"),
+    Column("category", Text),
+    Column("hour", SmallInteger, nullable=False),
+    Column("store", Text),
+    Column("customer_id", Text),
+    Column("level", SmallInteger, nullable=False, comment="0 LOW, 1 MEDIUM, 2 HIGH, 3 CRITICAL"),
+    Column("points", Integer, nullable=False),
+    Column("fraud", Boolean, nullable=False),
+    Column("fraud_probability", Float(53), nullable=False),
+    Column("triggered_rules", Text, nullable=False, comment="JSON list"),
+    Column("reasons", Text, nullable=False, comment="JSON list"),
+    Column("model", Text, nullable=False),
+    Index(None, "tx_id", "seq"),
+    Index(None, "recorded_at_us"),
+    Index(None, "level", "seq"),
+)
+
+# Counted in the same commit as the decisions, so that totals cost one row to read.
+decision_totals = Table(
+    "decision_totals",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("decisions", BigInteger, nullable=False),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("payment_id", String(36), primary_key=True),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("updated_at_us", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("creditor", Text, nullable=False),
+    Column("debtor", Text, nullable=False),
+    Column("amount", Text, nullable=False, comment="decimal, in the currency's own digits"),
+    Column("currency", String(3), nullable=False),
+    Column("client_key", Text, unique=True, comment="the caller's Idempotency-Key"),
+    Column("request_digest", String(64), nullable=False, comment="SHA-256 of the caller's body"),
+    Column("bank_key", String(40), nullable=False, unique=True, comment="never changes"),
+    Column("instruction", Text, nullable=False, comment="JSON, as sent to the bank"),
+    Column("bank_reference", Text),
+    Column("bank_status", Text),
+    Column("bank_answer", Text, comment="JSON, as the bank sent it"),
+    Column("sandbox", Boolean, nullable=False),
+    Index(None, "state"),
+    Index(None, "creditor", "debtor", "amount", "currency", "created_at_us"),
+)
+
+payment_events = Table(
+    "payment_events",
+    metadata,
+    Column("seq", _ROW_ID, primary_key=True, autoincrement=True),
+    Column("payment_id", String(36), ForeignKey("payments.payment_id"), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("request_id", Text),
+    Column("bank_reference", Text),
+    UniqueConstraint("payment_id", "seq"),
+)
