@@ -1,0 +1,174 @@
+"""Turns a currency's mark (symbol, word or code) into its ISO 4217 code, and says when in doubt."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+import pycountry
+
+# Marks that mean one currency wherever they stand, in lower case.
+_PLAIN: dict[str, str] = {
+    "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "euros.": "EUR",
+    "£": "GBP", "gbp": "GBP", "pound": "GBP", "pounds": "GBP", "sterling": "GBP", "stg": "GBP",
+    "quid": "GBP", "pounds sterling": "GBP", "nicker": "GBP",
+    "usd": "USD", "us$": "USD", "us dollar": "USD", "us dollars": "USD", "u.s. dollars": "USD",
+    "american dollars": "USD", "bucks": "USD", "greenbacks": "USD",
+    "₹": "INR", "rs": "INR", "rs.": "INR", "re": "INR", "inr": "INR", "rupee": "INR",
+    "rupees": "INR", "indian rupees": "INR", "rupaye": "INR",
+    "zł": "PLN", "zl": "PLN", "pln": "PLN", "złoty": "PLN", "złotych": "PLN", "złote": "PLN",
+    "zloty": "PLN", "zlotys": "PLN", "zlotych": "PLN",
+    "chf": "CHF", "sfr": "CHF", "sfr.": "CHF", "fr.": "CHF", "franken": "CHF",
+    "swiss francs": "CHF", "francs swiss": "CHF", "swiss franc": "CHF", "stutz": "CHF",
+    "sek": "SEK", "dkk": "DKK", "nok": "NOK", "isk": "ISK", "swedish kronor": "SEK",
+    "swedish crowns": "SEK", "danish kroner": "DKK", "norwegian kroner": "NOK", "kronor": "SEK",
+    "czk": "CZK", "kč": "CZK", "koruna": "CZK", "korun": "CZK", "czech crowns": "CZK",
+    "huf": "HUF", "forint": "HUF", "forints": "HUF", "ron": "RON", "lei": "RON", "leu": "RON",
+    "bgn": "BGN", "rsd": "RSD", "hrk": "HRK", "uah": "UAH", "hryvnia": "UAH", "₴": "UAH",
+    "a$": "AUD", "au$": "AUD", "aud": "AUD", "australian dollars": "AUD",
+    "aussie dollars": "AUD", "c$": "CAD", "ca$": "CAD", "cad": "CAD", "canadian dollars": "CAD",
+    "can$": "CAD", "cdn": "CAD", "cdn$": "CAD", "nz$": "NZD", "nzd": "NZD",
+    "new zealand dollars": "NZD", "kiwi dollars": "NZD",
+    "s$": "SGD", "sgd": "SGD", "singapore dollars": "SGD", "hk$": "HKD", "hkd": "HKD",
+    "hong kong dollars": "HKD", "r$": "BRL", "brl": "BRL", "reais": "BRL", "real": "BRL",
+    "mx$": "MXN", "mxn": "MXN", "mexican pesos": "MXN",
+    "₦": "NGN", "ngn": "NGN", "naira": "NGN", "zar": "ZAR", "rand": "ZAR", "rands": "ZAR",
+    "kes": "KES", "ksh": "KES", "kshs": "KES", "ksh.": "KES", "ghs": "GHS", "gh₵": "GHS",
+    "cedi": "GHS", "cedis": "GHS", "₵": "GHS", "ugx": "UGX", "tzs": "TZS", "egp": "EGP",
+    "xof": "XOF", "fcfa": "XOF", "cfa": "XOF", "xaf": "XAF", "mad": "MAD", "dirhams": "AED",
+    "dirham": "AED", "aed": "AED", "dhs": "AED", "dh": "AED", "sar": "SAR", "riyal": "SAR",
+    "riyals": "SAR", "qar": "QAR", "ils": "ILS", "₪": "ILS", "shekels": "ILS", "nis": "ILS",
+    "try": "TRY", "₺": "TRY", "lira": "TRY", "liras": "TRY", "tl": "TRY",
+    "jpy": "JPY", "yen": "JPY", "cny": "CNY", "rmb": "CNY", "yuan": "CNY", "krw": "KRW",
+    "₩": "KRW", "won": "KRW", "thb": "THB", "baht": "THB", "฿": "THB", "php": "PHP",
+    "₱": "PHP", "idr": "IDR", "rp": "IDR", "rupiah": "IDR", "vnd": "VND", "₫": "VND",
+    "myr": "MYR", "rm": "MYR", "ringgit": "MYR", "pkr": "PKR", "lkr": "LKR", "bdt": "BDT",
+    "taka": "BDT", "৳": "BDT", "npr": "NPR", "twd": "TWD", "nt$": "TWD", "rub": "RUB",
+    "₽": "RUB", "roubles": "RUB", "rubles": "RUB", "clp": "CLP", "cop": "COP", "ars": "ARS",
+    "r": "ZAR", "n": "NGN", "gh¢": "GHS", "pesos mexicanos": "MXN", "us": "USD",
+    "canadian": "CAD", "australian": "AUD",
+    "pen": "PEN", "soles": "PEN", "jmd": "JMD", "j$": "JMD", "ttd": "TTD", "bbd": "BBD",
+}  # fmt: skip
+
+# Marks that several countries share: what each means by default, and by the marks that decide.
+_SHARED: dict[str, str] = {
+    "$": "USD", "dollar": "USD", "dollars": "USD", "¥": "JPY",
+    "kr": "SEK", "kr.": "SEK", "kroner": "NOK", "krone": "NOK", "krona": "SEK", "crowns": "SEK",
+    "franc": "CHF", "francs": "CHF", "peso": "MXN", "pesos": "MXN",
+}  # fmt: skip
+
+# Marks that are ordinary words or initials too: known as currencies only once a span was found.
+_WORDS_TOO = frozenset(
+    [
+        "try",
+        "pen",
+        "all",
+        "real",
+        "re",
+        "r",
+        "n",
+        "us",
+        "canadian",
+        "australian",
+        "won",
+        "rm",
+        "mad",
+        "pound",
+    ]
+)
+_SYMBOLS = frozenset("$€£₹₦₴₪₺₩฿₱₫₽৳₵¥")
+
+
+class Currency(NamedTuple):
+    """An ISO 4217 code, with a note where the mark alone leaves it open."""
+
+    code: str
+    note: str | None = None
+
+
+def is_currency_mark(low: str) -> bool:
+    """Whether the lower-case token is, or is part of, a currency's mark."""
+    return (low in _PLAIN and low not in _WORDS_TOO) or low in _SHARED or low in _SYMBOLS
+
+
+def currency(mark: str, text: str) -> Currency | None:
+    """The currency that `mark` means in `text`; None when it is no mark we know.
+
+    A shared mark ("$", "kr") is decided by what else the text shows of a country; without that it
+    takes its default, and the note says so.
+    """
+    low = re.sub(r"\s+", " ", mark).strip(" ,;:()-/").lower()
+    compact = low.replace(" ", "")
+    for form in (low, compact, low.rstrip("."), compact.rstrip(".")):
+        if form in _PLAIN:
+            return Currency(_PLAIN[form])
+    for form in (low, compact.rstrip(".")):
+        if form in _SHARED:
+            return _decide(form, text)
+    return Currency(compact.upper()) if compact.upper() in _codes() else None
+
+
+@lru_cache(maxsize=1)
+def _codes() -> frozenset[str]:
+    return frozenset(entry.alpha_3 for entry in pycountry.currencies)
+
+
+def _decide(mark: str, text: str) -> Currency:
+    for code, signs in _SIGNS.get(_FAMILY[mark], {}).items():
+        if signs.search(text):
+            return Currency(code, f"{mark!r} is read as {code} by what else the mail says.")
+    code = _SHARED[mark]
+    return Currency(code, f"{mark!r} alone is read as {code}.")
+
+
+_FAMILY: dict[str, str] = {
+    **dict.fromkeys(("$", "dollar", "dollars"), "dollar"),
+    **dict.fromkeys(("kr", "kr.", "kroner", "krone", "krona", "crowns"), "krone"),
+    **dict.fromkeys(("franc", "francs"), "franc"),
+    **dict.fromkeys(("peso", "pesos"), "peso"),
+    "¥": "yen",
+}
+
+
+def _any(*words: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)(?:{'|'.join(words)})(?!\w)", re.IGNORECASE)
+
+
+# What in a mail shows a country. The first match, in this order, decides.
+_SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
+    "dollar": {
+        "USD": _any(r"USD", r"US\$", r"U\.S\. dollars?", r"US dollars?"),
+        "AUD": _any(r"AUD", r"A\$", r"Australian dollars?", r"Pty", r"ABN", r"Sydney", r"Melbourne",
+                    r"Brisbane", r"Perth", r"Adelaide", r"NSW", r"Queensland", r"BSB", r"\+61"),
+        "CAD": _any(r"CAD", r"C\$", r"Canadian(?: dollars?)?", r"Toronto", r"Vancouver", r"Montreal",
+                    r"Ontario", r"Alberta", r"Interac", r"Quebec", r"Calgary", r"HST"),
+        "NZD": _any(r"NZD", r"NZ\$", r"New Zealand", r"Auckland", r"Wellington", r"Kia ora"),
+        "SGD": _any(r"SGD", r"S\$", r"Singapore", r"Pte", r"PayNow"),
+        "HKD": _any(r"HKD", r"HK\$", r"Hong Kong"),
+    },
+    "krone": {
+        "DKK": _any(r"DKK", r"Denmark", r"Danish", r"ApS", r"A/S", r"København", r"Copenhagen",
+                    r"Aarhus", r"Odense", r"Aalborg", r"\+45", r"MobilePay", r"CVR", r"moms,? dk"),
+        "NOK": _any(r"NOK", r"Norway", r"Norwegian", r"Oslo", r"Bergen", r"Trondheim", r"Stavanger",
+                    r"Tromsø", r"ASA", r"\+47", r"Vipps", r"AS"),
+        "SEK": _any(r"SEK", r"Sweden", r"Swedish", r"Stockholm", r"Göteborg", r"Gothenburg", r"Malmö",
+                    r"Uppsala", r"AB", r"\+46", r"Swish", r"bankgiro", r"kronor"),
+        "CZK": _any(r"CZK", r"Kč", r"Czech", r"Prague", r"Praha", r"Brno", r"s\.r\.o\."),
+        "ISK": _any(r"ISK", r"Iceland", r"Reykjav[ií]k", r"ehf\.?"),
+    },
+    "franc": {
+        "XOF": _any(r"XOF", r"CFA", r"FCFA", r"Dakar", r"Abidjan", r"Senegal", r"Sénégal"),
+        "XAF": _any(r"XAF", r"Douala", r"Cameroon", r"Yaoundé"),
+        "CHF": _any(r"CHF", r"Swiss", r"Switzerland", r"Zürich", r"Genève", r"Geneva", r"Lausanne"),
+    },
+    "peso": {
+        "PHP": _any(r"PHP", r"Manila", r"Philippines?", r"GCash"),
+        "ARS": _any(r"ARS", r"Buenos Aires", r"Argentin\w+"),
+        "CLP": _any(r"CLP", r"Chile", r"Santiago"),
+        "COP": _any(r"COP", r"Bogotá", r"Colombia\w*"),
+        "MXN": _any(r"MXN", r"Mexic\w+", r"México"),
+    },
+    "yen": {
+        "CNY": _any(r"CNY", r"RMB", r"China", r"Shanghai", r"Shenzhen", r"Beijing", r"Guangzhou"),
+        "JPY": _any(r"JPY", r"Japan", r"Tokyo", r"Osaka"),
+    },
+}  # fmt: skip
