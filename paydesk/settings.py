@@ -11,7 +11,7 @@ class BankSettings(BaseSettings):
     """Where payments go, and who pays by default (prefix PAYDESK_BANK_).
 
     `base_url` empty means that no bank is configured: /payment then answers 503.
-    `sandbox` says that the bank behind `base_url` is Paydesk's own sandbox; every answer repeats it.
+    `sandbox` says that the bank is Paydesk's own sandbox; every answer repeats it.
     """
 
     model_config = SettingsConfigDict(env_prefix="PAYDESK_BANK_")

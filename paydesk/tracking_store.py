@@ -1,5 +1,6 @@
 """The MLflow store: embedded under mlruns/ by default, or a server by its address."""
 
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -30,6 +31,9 @@ def open_store(uri: str) -> MlflowClient:
 
     An embedded store is made on first use. Raises StoreMovedError when it was moved.
     """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Its news about tables and versions is not for the person who trains.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     if uri.startswith("sqlite:///"):
@@ -45,7 +49,6 @@ def _prepare_embedded(database: Path) -> None:
     artifacts = folder / "artifacts"
     if database.exists():
         _refuse_moved(database, artifacts)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     client = MlflowClient()
     for name in ("risk", "entities"):
         if client.get_experiment_by_name(name) is None:

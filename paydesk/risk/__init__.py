@@ -1,0 +1,1 @@
+"""Transactions: what they are, the rules, the forest, and the decision that both make."""

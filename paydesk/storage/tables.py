@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -79,7 +80,13 @@ payments = Table(
     Column("bank_status", Text),
     Column("bank_answer", Text, comment="JSON, as the bank sent it"),
     Column("sandbox", Boolean, nullable=False),
-    Index(None, "state"),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="calls begun, a fence"),
+    Column("first_sent_at_us", BigInteger, comment="the bank's memory of the key counts from it"),
+    Column("due_at_us", BigInteger, comment="sent: the call is over by then; else: ask again then"),
+    Column("in_doubt", Boolean, nullable=False, server_default=false(), comment="may be booked"),
+    Column("note", Text, comment="JSON: why a held payment was let through, and by whom"),
+    Index(None, "state", "due_at_us"),
+    Index(None, "created_at_us", "payment_id"),
     Index(None, "creditor", "debtor", "amount", "currency", "created_at_us"),
 )
 

@@ -1,0 +1,169 @@
+"""`paydesk …`: composes, decides nothing. What needs the offline world is imported when used."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from paydesk import __version__
+from paydesk.errors import PaydeskError
+from paydesk.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from paydesk.registry.promotion import Comparison
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+models = typer.Typer(no_args_is_help=True, help="Registered models: list, promote, pull.")
+app.add_typer(models, name="models")
+
+out = Console()
+err = Console(stderr=True)
+
+TrackingUri = Annotated[
+    str, typer.Option(help="An MLflow server's address. Empty: the embedded store, mlruns/.")
+]
+
+
+def main() -> None:
+    """The entry: an error that is meant for a person is one sentence and exit code 2."""
+    settings = Settings()
+    os.environ.setdefault("BENTOML_HOME", str(settings.home.resolve() / "bentoml"))
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    try:
+        app()
+    except PaydeskError as error:
+        err.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
+) -> None:
+    """Fraud scores, payment e-mails and payments, from training to production."""
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
+    """Serve on this machine with the sandbox bank; trains models where there are none.
+
+    paydesk serve --port 3001
+    """
+    from paydesk.local import serve as serve_locally  # noqa: PLC0415
+
+    serve_locally(Settings(), port, err)
+
+
+@app.command("try")
+def try_it(
+    url: Annotated[str, typer.Option(help="Where Paydesk listens.")] = "http://127.0.0.1:3000",
+    key: Annotated[str, typer.Option(envvar="PAYDESK_KEY", help="API key, if one is needed.")] = "",
+) -> None:
+    """Send ten example transactions and one e-mail, and show what comes back.
+
+    paydesk try --url http://127.0.0.1:3000
+    """
+    from paydesk.examples import run  # noqa: PLC0415
+
+    run(url, key or None, out)
+
+
+@models.command("list")
+def list_models(tracking_uri: TrackingUri = "") -> None:
+    """Show every version with its aliases and figures.
+
+    paydesk models list
+    """
+    from paydesk.registry.kinds import KINDS  # noqa: PLC0415
+    from paydesk.registry.versions import versions  # noqa: PLC0415
+
+    client = _store(tracking_uri)
+    table = Table()
+    for heading in ("model", "version", "aliases", "registered", "decisive figure", "data"):
+        table.add_column(heading)
+    for name, kind in KINDS.items():
+        for version in versions(client, name):
+            registered = datetime.fromtimestamp(version.created_ms / 1000, UTC)
+            figure = version.metrics.get(kind.decisive)
+            table.add_row(
+                name,
+                version.number,
+                ", ".join(f"@{alias}" for alias in version.aliases),
+                f"{registered:%Y-%m-%d %H:%M} UTC",
+                "–" if figure is None else f"{kind.decisive} {figure:.4f}",
+                version.tags.get("data.sha256", "")[:12],
+            )
+    if not table.row_count:
+        err.print("No models yet. `make serve` trains them.")
+    else:
+        out.print(table)
+
+
+@models.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="risk or entities")],
+    version: Annotated[str, typer.Argument(help="A version's number or alias.")] = "challenger",
+    force: Annotated[bool, typer.Option("--force", help="Although it is worse.")] = False,
+    why: Annotated[str, typer.Option(help="The reason, recorded with the version.")] = "",
+    tracking_uri: TrackingUri = "",
+) -> None:
+    """Make a version the champion, if it is no worse on the same held-out data.
+
+    paydesk models promote risk 3
+    """
+    from paydesk.registry import promotion  # noqa: PLC0415
+    from paydesk.registry.kinds import KINDS  # noqa: PLC0415
+    from paydesk.registry.versions import named  # noqa: PLC0415
+
+    if model not in KINDS:
+        message = f"There is no model {model!r}; there are {' and '.join(KINDS)}."
+        raise PaydeskError(message)
+    if force and not why.strip():
+        message = 'A forced promotion needs its reason: --force --why "…"'
+        raise PaydeskError(message)
+    client = _store(tracking_uri)
+    compared = promotion.compare(client, KINDS[model], named(client, model, version))
+    out.print(_comparison(compared))
+    promotion.promote(client, compared, force=force, why=why)
+    out.print(f"{model} version {compared.challenger.number} is @champion. `paydesk models pull`")
+
+
+@models.command()
+def pull(tracking_uri: TrackingUri = "") -> None:
+    """Bring both champions into the BentoML store, after proof.
+
+    paydesk models pull --tracking-uri http://mlflow.example:5000
+    """
+    from paydesk.registry.bento import pull_champions  # noqa: PLC0415
+
+    for model in pull_champions(_store(tracking_uri)):
+        metadata = model.info.metadata
+        out.print(f"{model.tag} is version {metadata['registry_version']} of the registry.")
+
+
+def _store(tracking_uri: str) -> "MlflowClient":
+    from paydesk.tracking_store import open_store  # noqa: PLC0415
+    from paydesk.tracking_store import tracking_uri as configured  # noqa: PLC0415
+
+    return open_store(tracking_uri or configured(Settings()))
+
+
+def _comparison(compared: "Comparison") -> Table:
+    old = compared.champion
+    table = Table(title=f"{compared.challenger.name} on the challenger's held-out data")
+    table.add_column("metric")
+    table.add_column(f"champion {old.number if old else '–'}", justify="right")
+    table.add_column(f"version {compared.challenger.number}", justify="right")
+    for metric, value in compared.challenger_metrics.items():
+        before = compared.champion_metrics.get(metric)
+        table.add_row(metric, "–" if before is None else f"{before:.4f}", f"{value:.4f}")
+    return table

@@ -1,0 +1,219 @@
+"""Everything on this machine: models made and pulled, the sandbox bank, and the service."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from paydesk.errors import PaydeskError
+from paydesk.settings import Settings
+
+HOST = "127.0.0.1"
+_READY_S = 60.0
+_STOP_S = 15.0
+_FIRST = "training.first"
+
+
+class PortTakenError(PaydeskError):
+    """Another program listens on the port."""
+
+
+class StartError(PaydeskError):
+    """A part did not start; the message names its log."""
+
+
+def serve(settings: Settings, port: int, console: Console) -> None:
+    """Serves until Ctrl-C or SIGTERM, and leaves nothing running.
+
+    Raises PortTakenError or StartError.
+    """
+    _refuse_taken(port)
+    home = settings.home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _interrupt)
+    with ExitStack() as parts, suppress(KeyboardInterrupt):
+        bank = parts.enter_context(_sandbox_bank(home))
+        _prepare_models(settings, home)
+        service = parts.enter_context(_service(home, port, bank))
+        console.print(_welcome(port), highlight=False, markup=False, soft_wrap=True)
+        _watch(service, home)
+    console.print("Stopped.")
+
+
+def curl_lines(port: int, key: str) -> list[str]:
+    """Three requests to paste: a score, a mail, and a payment with a key of its own."""
+    bodies: list[tuple[str, dict[str, object], str]] = [
+        ("score", {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}, ""),
+        (
+            "predict",
+            {"email": "Please pay 1,250.00 EUR to Northwind Traders Ltd from Contoso GmbH."},
+            "",
+        ),
+        (
+            "payment",
+            {
+                "accountA": "Northwind Traders Ltd",
+                "accountB": "Contoso GmbH",
+                "amount": "1250.00",
+                "currency": "EUR",
+            },
+            f" -H 'Idempotency-Key: {key}'",
+        ),
+    ]
+    return [
+        f"curl -s http://{HOST}:{port}/{route} -H 'Content-Type: application/json'{extra} "
+        f"-d '{json.dumps(body)}'"
+        for route, body, extra in bodies
+    ]
+
+
+def _welcome(port: int) -> str:
+    lines = "\n".join(f"  {line}" for line in curl_lines(port, str(uuid.uuid4())))
+    return (
+        f"\nPaydesk is at http://{HOST}:{port} (payments go to the sandbox bank: no money moves). "
+        f"Try:\n{lines}\n\nCtrl-C stops it. paydesk try sends ten examples; make ui shows the "
+        "models."
+    )
+
+
+def _prepare_models(settings: Settings, home: Path) -> None:
+    """Trains what the registry lacks and pulls the champions, unless nothing changed since."""
+    stamp = home / "models.stamp"
+    database = settings.mlruns / "mlflow.db"
+    fresh = (
+        not settings.tracking_uri
+        and stamp.exists()
+        and database.exists()
+        and stamp.read_text(encoding="utf-8") == str(database.resolve())
+        and stamp.stat().st_mtime >= database.stat().st_mtime
+    )
+    if fresh:
+        return
+    done = subprocess.run([sys.executable, "-m", _FIRST], check=False)  # noqa: S603 (our own)
+    if done.returncode != 0:
+        message = "The models could not be made ready; the lines above say why."
+        raise StartError(message)
+    stamp.write_text(str(database.resolve()), encoding="utf-8")
+
+
+@contextmanager
+def _sandbox_bank(home: Path) -> Iterator[dict[str, str]]:
+    """The sandbox bank on a free port; gives the settings by which the service reaches it."""
+    port = _free_port()
+    identity = {
+        "PAYDESK_BANK_CLIENT_ID": "paydesk-local",
+        "PAYDESK_BANK_CLIENT_SECRET": secrets.token_urlsafe(24),
+    }
+    command = [sys.executable, "-m", "paydesk", "bank", "--port", str(port)]
+    with _process(command, home / "bank.log", identity) as process:
+        _wait(process, f"http://{HOST}:{port}/health", home / "bank.log", "The sandbox bank")
+        yield {
+            **identity,
+            "PAYDESK_BANK_BASE_URL": f"http://{HOST}:{port}",
+            "PAYDESK_BANK_SANDBOX": "true",
+            "PAYDESK_BANK_INITIATING_PARTY": "Paydesk sandbox",
+            "PAYDESK_BANK_DEBTOR_AGENT": "DEUTDEFF",
+            "PAYDESK_BANK_DEBTOR_ACCOUNT": "DE89370400440532013000",
+            "PAYDESK_BANK_CREDITOR_AGENT": "BNPAFRPP",
+            "PAYDESK_BANK_CREDITOR_ACCOUNT": "FR1420041010050500013M02606",
+        }
+
+
+@contextmanager
+def _service(home: Path, port: int, bank: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        *(sys.executable, "-m", "bentoml", "serve", "service:Paydesk"),
+        *("--host", HOST, "--port", str(port)),
+    ]
+    log = home / "service.log"
+    with _process(command, log, bank) as process:
+        _wait(process, f"http://{HOST}:{port}/health", log, "The service")
+        yield process
+
+
+@contextmanager
+def _process(
+    command: list[str], log: Path, extra: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    # A session of its own: Ctrl-C reaches this process first, which then stops its parts in order.
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 (our own words)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **extra},
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_S)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path, what: str) -> None:
+    give_up = time.monotonic() + _READY_S
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            message = f"{what} stopped at its start: {_last_words(log)} (all of it: {log})"
+            raise StartError(message)
+        try:
+            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (http to ourselves)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    message = f"{what} is not ready after {_READY_S:.0f} s; its log is {log}."
+    raise StartError(message)
+
+
+def _watch(service: subprocess.Popen[bytes], home: Path) -> None:
+    code = service.wait()
+    message = f"The service ended by itself (code {code}); its log is {home / 'service.log'}."
+    raise StartError(message)
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            message = (
+                f"Port {port} is taken by another program. Stop it, or choose another port: "
+                f"make serve PORT={port + 1}"
+            )
+            raise PortTakenError(message) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

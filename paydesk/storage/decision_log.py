@@ -1,0 +1,128 @@
+"""The log of decisions: append-only, on disk before it is acknowledged, written in groups."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Engine, Row, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from paydesk.errors import PaydeskError
+from paydesk.storage.database import writing
+from paydesk.storage.tables import decision_totals, decisions
+
+_LARGEST_GROUP = 1_000
+
+
+class DecisionLogUnavailableError(PaydeskError):
+    """The decision could not be put on disk, so it was not made."""
+
+    retry_after_s = 5
+
+
+class DecisionLog:
+    """Appends decisions and reads them back.
+
+    One thread writes. While a commit is under way the next decisions wait together, and one commit
+    carries them all: durability costs a share of an fsync, not one each.
+    """
+
+    def __init__(self, engine: Engine, *, most_waiting: int = 20_000) -> None:
+        self._engine = engine
+        self._most_waiting = most_waiting
+        self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[None]]] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._writer = threading.Thread(target=self._write, name="decision-log", daemon=True)
+        self._writer.start()
+
+    async def append(self, row: Mapping[str, Any]) -> None:
+        """Returns when `row` (columns of `decisions`) is on disk.
+
+        Raises DecisionLogUnavailableError when it is not.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._changed:
+            if self._closing or len(self._waiting) >= self._most_waiting:
+                message = "The decision log takes no more just now. Send the transaction again."
+                raise DecisionLogUnavailableError(message)
+            self._waiting.append((row, done))
+            self._changed.notify()
+        await done
+
+    def latest(self, tx_id: str) -> Row[Any] | None:
+        """The newest decision about `tx_id`, or None. Blocks on the database."""
+        newest = (
+            select(decisions)
+            .where(decisions.c.tx_id == tx_id)
+            .order_by(decisions.c.seq.desc())
+            .limit(1)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(newest).one_or_none()
+
+    def totals(self) -> dict[int, int]:
+        """Decisions since the log began, by level, over all workers. Blocks on the database."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(decision_totals)).all()
+        return {row.level: row.decisions for row in rows}
+
+    def close(self) -> None:
+        """Writes what waits, then ends the writer."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._writer.join()
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                group, self._waiting = (
+                    self._waiting[:_LARGEST_GROUP],
+                    self._waiting[_LARGEST_GROUP:],
+                )
+            if not group:
+                return
+            error: Exception | None = None
+            try:
+                self._commit([row for row, _ in group])
+            except SQLAlchemyError as caught:
+                message = "The decision log cannot be written. Send the transaction again later."
+                error = DecisionLogUnavailableError(message)
+                error.__cause__ = caught
+            _answer([done for _, done in group], error)
+
+    def _commit(self, rows: list[Mapping[str, Any]]) -> None:
+        counts: dict[int, int] = {}
+        for row in rows:
+            counts[row["level"]] = counts.get(row["level"], 0) + 1
+        with writing(self._engine) as connection:
+            connection.execute(insert(decisions), rows)
+            # In order of level: two workers that lock the same rows in one order cannot deadlock.
+            for level, count in sorted(counts.items()):
+                connection.execute(
+                    update(decision_totals)
+                    .where(decision_totals.c.level == level)
+                    .values(decisions=decision_totals.c.decisions + count)
+                )
+
+
+def _answer(waiting: list[asyncio.Future[None]], error: Exception | None) -> None:
+    def settle(futures: list[asyncio.Future[None]]) -> None:
+        for done in futures:
+            if done.done():  # The caller went away; its decision is logged all the same.
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for done in waiting:
+        by_loop.setdefault(done.get_loop(), []).append(done)
+    for loop, futures in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, futures)

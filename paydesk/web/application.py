@@ -1,0 +1,179 @@
+"""What the routes and the BentoML endpoints both call: score, read and pay, and look up."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Row
+
+from paydesk import __version__
+from paydesk.entities.reader import Reader
+from paydesk.entities.schema import Reading
+from paydesk.payments.office import PaymentOffice
+from paydesk.payments.payment import Payment, PaymentRecord
+from paydesk.risk.forest import Forest
+from paydesk.risk.rules import SHIPPED, RuleBook
+from paydesk.risk.scorer import Scorer
+from paydesk.risk.transaction import Decision, Level, Transaction
+from paydesk.settings import Settings
+from paydesk.storage.database import now_us, open_database
+from paydesk.storage.decision_log import DecisionLog
+from paydesk.storage.identifiers import new_id
+
+MOST_CHARACTERS = 200_000
+
+
+class Email(BaseModel):
+    """The text of one e-mail."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"email": "Please pay 1,250.00 EUR to Northwind Ltd from Contoso GmbH."}]
+        }
+    )
+
+    email: str = Field(min_length=1, max_length=MOST_CHARACTERS, strict=True)
+
+
+class Application:
+    """The models, the database and the bank, opened once a worker."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        reader: Reader,
+        decisions: DecisionLog,
+        office: PaymentOffice,
+        models: dict[str, str],
+    ) -> None:
+        self.scorer = scorer
+        self.reader = reader
+        self.decisions = decisions
+        self.office = office
+        self.models = models
+
+    @classmethod
+    def open(
+        cls, settings: Settings, risk: bentoml.Model, entities: bentoml.Model
+    ) -> "Application":
+        """Loads both models and opens the database.
+
+        Raises ServingFormError, RulesError or DatabaseUnavailableError: each says what to do.
+        """
+        models = {model.tag.name: _version(model) for model in (risk, entities)}
+        rules = RuleBook.read(settings.rules_file or SHIPPED)
+        engine = open_database(settings.database)
+        return cls(
+            Scorer(Forest.load(Path(risk.path)), rules, f"risk:{models['risk']}"),
+            Reader.load(Path(entities.path)),
+            DecisionLog(engine),
+            PaymentOffice(engine, settings.bank),
+            models,
+        )
+
+    async def score(self, tx: Transaction) -> Decision:
+        """The decision about `tx`, once it is on disk."""
+        verdict = self.scorer.score(tx)
+        decision = Decision(
+            tx_id=tx.tx_id,
+            score=verdict.points,
+            risk_level=verdict.level.name,
+            triggered_rules=verdict.triggered_rules,
+            fraud=verdict.fraud,
+            fraud_probability=verdict.probability,
+            reasons=verdict.reasons,
+            model=self.scorer.model,
+            decision_id=new_id(),
+        )
+        await self.decisions.append(
+            {
+                "decision_id": decision.decision_id,
+                "recorded_at_us": now_us(),
+                "tx_id": tx.tx_id,
+                "amount": repr(tx.amount),
+                "category": tx.category,
+                "hour": tx.hour,
+                "store": tx.store,
+                "customer_id": tx.customer_id,
+                "level": int(verdict.level),
+                "points": verdict.points,
+                "fraud": verdict.fraud,
+                "fraud_probability": verdict.probability,
+                "triggered_rules": orjson.dumps(verdict.triggered_rules).decode(),
+                "reasons": orjson.dumps(verdict.reasons).decode(),
+                "model": self.scorer.model,
+            }
+        )
+        return decision
+
+    async def predict(self, email: Email) -> Reading:
+        """The payment fields of an e-mail."""
+        return await asyncio.to_thread(self.reader.read, email.email)
+
+    async def pay(
+        self, payment: Payment, *, client_key: str | None, request_id: str | None
+    ) -> PaymentRecord:
+        """Sends a payment once; see PaymentOffice.pay for the errors."""
+        return await asyncio.to_thread(
+            self.office.pay, payment, client_key=client_key, request_id=request_id
+        )
+
+    async def transaction(self, tx_id: str) -> dict[str, Any] | None:
+        """The newest decision about `tx_id`."""
+        row = await asyncio.to_thread(self.decisions.latest, tx_id)
+        return None if row is None else _shown(row)
+
+    async def stats(self) -> dict[str, Any]:
+        """Decisions since the log began, over all workers; `high` counts HIGH and CRITICAL."""
+        totals = await asyncio.to_thread(self.decisions.totals)
+        by_level = {level.name: totals.get(int(level), 0) for level in Level}
+        return {
+            "total": sum(by_level.values()),
+            "high": by_level["HIGH"] + by_level["CRITICAL"],
+            "by_level": by_level,
+        }
+
+    async def health(self) -> dict[str, Any]:
+        """Raises DatabaseUnavailableError when the log cannot be read."""
+        await asyncio.to_thread(self.decisions.totals)
+        return {"status": "ok", "version": __version__, "models": self.models}
+
+    def status(self) -> dict[str, Any]:
+        """What this service is."""
+        return {
+            "service": "monitoring",
+            "version": __version__,
+            "status": "ok",
+            "models": self.models,
+            "bank": self.office.describe(),
+        }
+
+    def close(self) -> None:
+        """Writes what waits and lets go of the database and the bank."""
+        self.decisions.close()
+        self.office.close()
+
+
+def _version(model: bentoml.Model) -> str:
+    return str(model.info.metadata.get("registry_version", "unknown"))
+
+
+def _shown(row: Row[Any]) -> dict[str, Any]:
+    recorded = datetime.fromtimestamp(row.recorded_at_us / 1e6, UTC)
+    return {
+        "tx_id": row.tx_id,
+        "status": "found",
+        "score": row.points,
+        "risk_level": Level(row.level).name,
+        "triggered_rules": orjson.loads(row.triggered_rules),
+        "fraud": row.fraud,
+        "fraud_probability": row.fraud_probability,
+        "reasons": orjson.loads(row.reasons),
+        "model": row.model,
+        "decision_id": row.decision_id,
+        "recorded_at": recorded.isoformat(),
+    }

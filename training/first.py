@@ -1,0 +1,45 @@
+"""What `make serve` needs before it serves: both models trained, and the champions pulled."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from paydesk.errors import PaydeskError
+from paydesk.registry.bento import pull_champions
+from paydesk.registry.kinds import KINDS
+from paydesk.registry.versions import has_champion
+from paydesk.settings import Settings
+from paydesk.tracking_store import open_store, tracking_uri
+
+console = Console(stderr=True)
+
+
+def prepare(settings: Settings) -> None:
+    """Trains each model whose registry has no champion, then pulls both into the Bento store.
+
+    Raises PaydeskError.
+    """
+    client = open_store(tracking_uri(settings))
+    for name in KINDS:
+        if has_champion(client, name):
+            continue
+        console.print(f"No {name} model yet: training one.")
+        script = Path(__file__).with_name(f"train_{name}.py")
+        done = subprocess.run([sys.executable, str(script)], check=False)  # noqa: S603 (our own)
+        if done.returncode != 0:
+            message = f"Training {name} failed; the lines above say why."
+            raise PaydeskError(message)
+    for model in pull_champions(client):
+        console.print(
+            f"Serving {model.tag.name} version {model.info.metadata['registry_version']}."
+        )
+
+
+if __name__ == "__main__":
+    try:
+        prepare(Settings())
+    except PaydeskError as error:
+        console.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
