@@ -1,0 +1,20 @@
+"""ISO 4217: the currencies a payment can be made in, and how many decimals each has."""
+
+_NONE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
+_TWO = """
+    AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF
+    CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL
+    HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT
+    MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB
+    SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH
+    USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG
+"""
+_THREE = "BHD IQD JOD KWD LYD OMR TND"
+
+# Funds codes (CLF, USN, …), metals (XAU) and test codes (XTS) are in ISO 4217 as well; nobody is
+# paid in them.
+DECIMALS: dict[str, int] = {
+    code: decimals
+    for decimals, codes in ((0, _NONE), (2, _TWO), (3, _THREE))
+    for code in codes.split()
+}

@@ -1,0 +1,213 @@
+"""Paying through the office: one key, one payment, at a real sandbox bank and on a real disk."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from payments_bank import RunningSandbox, a_payment, running_sandbox
+from sqlalchemy import Engine
+
+from paydesk.payments.errors import (
+    BankNotConfiguredError,
+    DuplicatePaymentError,
+    IdempotencyKeyInvalidError,
+    IdempotencyKeyReusedError,
+    PaymentInProgressError,
+    PaymentNotFoundError,
+    PaymentRejectedError,
+    PaymentUnknownError,
+)
+from paydesk.payments.office import PaymentOffice, PaymentOutcome
+from paydesk.settings import BankSettings
+from paydesk.storage.database import open_database
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[RunningSandbox]:
+    with running_sandbox(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(f"sqlite:///{tmp_path / 'paydesk.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def office(engine: Engine, bank: RunningSandbox) -> Iterator[PaymentOffice]:
+    office = PaymentOffice(engine, bank.settings())
+    yield office
+    office.close()
+
+
+def test_a_payment_is_booked_once_and_its_record_tells_all(
+    office: PaymentOffice, bank: RunningSandbox
+) -> None:
+    outcome = office.pay(a_payment(), "key-1", "request-1")
+    record = outcome.payment
+    (booking,) = bank.books.bookings()
+    assert not outcome.replayed
+    assert (record.state, record.bank_status) == ("accepted", "PDNG")
+    assert record.bank_reference == booking.reference
+    assert record.bank == {
+        "paymentRequestId": booking.reference,
+        "transactionStatus": "PDNG",
+        "sandbox": True,
+    }
+    assert (booking.amount, booking.currency) == ("100.00", "EUR")
+    assert (booking.creditor, booking.debtor) == ("Alice", "Bob")
+    assert record.sandbox
+    assert [(event.state, event.request_id) for event in record.history] == [
+        ("recorded", "request-1"),
+        ("sent", "request-1"),
+        ("accepted", "request-1"),
+    ]
+    assert office.payment(record.payment_id) == record
+
+
+def test_the_record_is_written_with_the_names_of_the_old_client(office: PaymentOffice) -> None:
+    content = office.pay(a_payment(), None, "r").payment.model_dump(mode="json")
+    assert (content["accountA"], content["accountB"]) == ("Alice", "Bob")
+    assert (content["amount"], content["currency"]) == ("100.00", "EUR")
+
+
+def test_the_same_key_and_payment_gets_the_stored_answer(
+    office: PaymentOffice, bank: RunningSandbox
+) -> None:
+    first = office.pay(a_payment(amount=100), "key-1", "r1")
+    again = office.pay(a_payment(amount="100.0", currency="EUR"), "key-1", "r2")
+    assert again == PaymentOutcome(first.payment, replayed=True)
+    assert len(bank.books.bookings()) == 1
+
+
+def test_the_same_key_with_another_payment_is_refused(
+    office: PaymentOffice, bank: RunningSandbox
+) -> None:
+    first = office.pay(a_payment(), "key-1", "r1").payment
+    with pytest.raises(IdempotencyKeyReusedError, match=first.payment_id):
+        office.pay(a_payment(amount="100.01"), "key-1", "r2")
+    assert len(bank.books.bookings()) == 1
+
+
+def test_without_a_key_the_same_payment_again_names_the_earlier_one(
+    office: PaymentOffice, bank: RunningSandbox
+) -> None:
+    first = office.pay(a_payment(), None, "r1").payment
+    with pytest.raises(DuplicatePaymentError, match="send an Idempotency-Key of your own") as told:
+        office.pay(a_payment(), None, "r2")
+    assert told.value.payment.payment_id == first.payment_id
+    meant = office.pay(a_payment(), "I mean it", "r3").payment
+    assert len(bank.books.bookings()) == 2
+    assert meant.payment_id != first.payment_id
+
+
+@pytest.mark.parametrize(
+    "other", [{"accountA": "Carol"}, {"accountB": "Carol"}, {"amount": 99}, {"currency": "USD"}]
+)
+def test_another_payee_payer_amount_or_currency_is_no_duplicate(
+    office: PaymentOffice, other: dict[str, object]
+) -> None:
+    office.pay(a_payment(), None, "r1")
+    assert office.pay(a_payment(**other), None, "r2").payment.state == "accepted"
+
+
+def test_a_rejected_payment_is_no_duplicate_and_its_key_keeps_the_rejection(
+    office: PaymentOffice, bank: RunningSandbox
+) -> None:
+    bank.order("refused")
+    with pytest.raises(PaymentRejectedError) as rejected:
+        office.pay(a_payment(), "key-1", "r1")
+    assert not rejected.value.replayed
+    with pytest.raises(PaymentRejectedError, match="no money moved") as again:
+        office.pay(a_payment(), "key-1", "r2")
+    assert again.value.replayed
+    assert bank.books.bookings() == []
+    assert office.pay(a_payment(), None, "r3").payment.state == "accepted"
+
+
+def test_a_payment_in_doubt_is_ended_by_the_same_key_and_booked_once(
+    office: PaymentOffice, bank: RunningSandbox
+) -> None:
+    bank.order("drop_after", times=3)
+    with pytest.raises(PaymentUnknownError) as told:
+        office.pay(a_payment(), "key-1", "r1")
+    assert told.value.retry_after_s == 5
+    outcome = office.pay(a_payment(), "key-1", "r2")
+    assert (outcome.payment.state, outcome.replayed) == ("accepted", False)
+    assert len(bank.books.bookings()) == 1
+
+
+def test_twenty_threads_with_one_key_make_one_payment(
+    office: PaymentOffice, bank: RunningSandbox
+) -> None:
+    bank.order("slow")
+    seen: list[str] = []
+
+    def pay() -> None:
+        try:
+            seen.append(office.pay(a_payment(), "key-1", "r").payment.state)
+        except PaymentInProgressError:
+            seen.append("in progress")
+
+    threads = [threading.Thread(target=pay) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 20
+    assert set(seen) <= {"accepted", "in progress"}
+    assert "accepted" in seen
+    (booking,) = bank.books.bookings()
+    assert booking.replays == 0
+
+
+def test_payments_are_listed_newest_first_page_by_page(office: PaymentOffice) -> None:
+    made = [office.pay(a_payment(amount=n), None, "r").payment.payment_id for n in (1, 2, 3)]
+    first = office.payments(limit=2)
+    assert [payment.payment_id for payment in first.payments] == [made[2], made[1]]
+    last = office.payments(first.next_cursor, 2)
+    assert [payment.payment_id for payment in last.payments] == [made[0]]
+    assert last.next_cursor is None
+
+
+def test_an_unknown_payment_id_is_named(office: PaymentOffice) -> None:
+    with pytest.raises(PaymentNotFoundError, match="no payment 'nope'"):
+        office.payment("nope")
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "line\nbreak", "clé"])
+def test_a_key_that_no_header_carries_is_refused(office: PaymentOffice, key: str) -> None:
+    with pytest.raises(IdempotencyKeyInvalidError, match="1 to 255"):
+        office.pay(a_payment(), key, "r")
+
+
+def test_without_a_bank_what_is_missing_is_named_at_the_start(engine: Engine) -> None:
+    office = PaymentOffice(engine, BankSettings())
+    assert office.missing == [
+        "PAYDESK_BANK_BASE_URL",
+        "PAYDESK_BANK_CLIENT_ID",
+        "PAYDESK_BANK_CLIENT_SECRET",
+        "PAYDESK_BANK_INITIATING_PARTY",
+        "PAYDESK_BANK_DEBTOR_AGENT",
+        "PAYDESK_BANK_DEBTOR_ACCOUNT",
+        "PAYDESK_BANK_CREDITOR_AGENT",
+        "PAYDESK_BANK_CREDITOR_ACCOUNT",
+    ]
+    with pytest.raises(BankNotConfiguredError, match="PAYDESK_BANK_BASE_URL"):
+        office.pay(a_payment(), None, "r")
+
+
+def test_the_note_of_a_held_payment_is_kept_with_it(office: PaymentOffice) -> None:
+    note = {"decision_id": "d-1", "reason": "called the payee"}
+    made = office.pay(a_payment(), "key-1", "r", note=note).payment
+    assert office.payment(made.payment_id).note == note
+
+
+def test_stored_finds_only_what_is_settled(office: PaymentOffice) -> None:
+    assert office.stored(a_payment(), "key-1") is None
+    made = office.pay(a_payment(), "key-1", "r1").payment
+    assert office.stored(a_payment(), "key-1") == PaymentOutcome(made, replayed=True)
+    assert office.stored(a_payment(), None) is None
