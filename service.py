@@ -14,7 +14,13 @@ from paydesk.web.routes import bind, http_routes
 HTTP = http_routes()
 
 
-@bentoml.service(name="paydesk", workers=1, metrics={"enabled": False}, traffic={"timeout": 60})
+@bentoml.service(
+    name="paydesk",
+    workers=1,
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    traffic={"timeout": 60},
+)
 class Paydesk:
     """Fraud scores, payment e-mails and payments."""
 
@@ -38,7 +44,7 @@ class Paydesk:
     @bentoml.api
     async def payment(self, payment: Payment, /) -> PaymentRecord:
         """Sends a payment that a person confirmed to the bank."""
-        return await self.application.pay(payment, client_key=None, request_id=None)
+        return (await self.application.pay(payment, None, None)).payment
 
     @bentoml.on_shutdown
     def close(self) -> None:
@@ -46,4 +52,4 @@ class Paydesk:
         self.application.close()
 
 
-Paydesk.add_asgi_middleware(Front, http=HTTP)
+Paydesk.add_asgi_middleware(Front, http=HTTP)  # type: ignore[attr-defined]  # no class by now

@@ -63,6 +63,20 @@ def serve(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     serve_locally(Settings(), port, err)
 
 
+@app.command()
+def bank(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 3990,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+) -> None:
+    """Run the sandbox bank: a real server with the bank's contract, on which no money moves.
+
+    paydesk bank --port 3990
+    """
+    from paydesk.payments.sandbox import run  # noqa: PLC0415
+
+    run(host, port, Settings().home / "bank")
+
+
 @app.command("try")
 def try_it(
     url: Annotated[str, typer.Option(help="Where Paydesk listens.")] = "http://127.0.0.1:3000",
@@ -143,11 +157,10 @@ def pull(tracking_uri: TrackingUri = "") -> None:
 
     paydesk models pull --tracking-uri http://mlflow.example:5000
     """
-    from paydesk.registry.bento import pull_champions  # noqa: PLC0415
+    from paydesk.registry.bento import pull_champions, registry_version  # noqa: PLC0415
 
     for model in pull_champions(_store(tracking_uri)):
-        metadata = model.info.metadata
-        out.print(f"{model.tag} is version {metadata['registry_version']} of the registry.")
+        out.print(f"{model.tag} is version {registry_version(model)} of the registry.")
 
 
 def _store(tracking_uri: str) -> "MlflowClient":

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -16,9 +15,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from pydantic import SecretStr
 from rich.console import Console
 
 from paydesk.errors import PaydeskError
+from paydesk.payments.sandbox import sandbox_settings
 from paydesk.settings import Settings
 
 HOST = "127.0.0.1"
@@ -114,23 +115,19 @@ def _prepare_models(settings: Settings, home: Path) -> None:
 def _sandbox_bank(home: Path) -> Iterator[dict[str, str]]:
     """The sandbox bank on a free port; gives the settings by which the service reaches it."""
     port = _free_port()
-    identity = {
-        "PAYDESK_BANK_CLIENT_ID": "paydesk-local",
-        "PAYDESK_BANK_CLIENT_SECRET": secrets.token_urlsafe(24),
-    }
     command = [sys.executable, "-m", "paydesk", "bank", "--port", str(port)]
-    with _process(command, home / "bank.log", identity) as process:
-        _wait(process, f"http://{HOST}:{port}/health", home / "bank.log", "The sandbox bank")
+    with _process(command, home / "bank.log", {}) as process:
+        _wait(process, f"http://{HOST}:{port}/", home / "bank.log", "The sandbox bank")
+        settings = sandbox_settings(f"http://{HOST}:{port}")
         yield {
-            **identity,
-            "PAYDESK_BANK_BASE_URL": f"http://{HOST}:{port}",
-            "PAYDESK_BANK_SANDBOX": "true",
-            "PAYDESK_BANK_INITIATING_PARTY": "Paydesk sandbox",
-            "PAYDESK_BANK_DEBTOR_AGENT": "DEUTDEFF",
-            "PAYDESK_BANK_DEBTOR_ACCOUNT": "DE89370400440532013000",
-            "PAYDESK_BANK_CREDITOR_AGENT": "BNPAFRPP",
-            "PAYDESK_BANK_CREDITOR_ACCOUNT": "FR1420041010050500013M02606",
+            f"PAYDESK_BANK_{name.upper()}": _text(value)
+            for name, value in settings
+            if name in settings.model_fields_set
         }
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ def open_store(uri: str) -> MlflowClient:
     An embedded store is made on first use. Raises StoreMovedError when it was moved.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Its news about tables and versions is not for the person who trains.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri)

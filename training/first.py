@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from paydesk.errors import PaydeskError
-from paydesk.registry.bento import pull_champions
+from paydesk.registry.bento import pull_champions, registry_version
 from paydesk.registry.kinds import KINDS
 from paydesk.registry.versions import has_champion
 from paydesk.settings import Settings
@@ -31,7 +31,7 @@ def prepare(settings: Settings) -> None:
         if done.returncode != 0:
             message = f"Training {name} failed; the lines above say why."
             raise PaydeskError(message)
-    for model in pull_champions(client):
+    for name, model in zip(KINDS, pull_champions(client), strict=True):
         console.print(
             f"Serving {model.tag.name} version {model.info.metadata['registry_version']}."
         )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import bentoml
 from bentoml.exceptions import NotFound
-from bentoml.models import Model
 from mlflow import MlflowClient
 
 from paydesk.registry import versions
@@ -16,7 +15,7 @@ from paydesk.serving_form import ServingFormError
 from paydesk.tracking_store import CHAMPION, SERVING, SERVING_DIGEST
 
 
-def pull(client: MlflowClient, kind: Kind, version: Version) -> Model:
+def pull(client: MlflowClient, kind: Kind, version: Version) -> bentoml.Model:
     """The Bento model of `version`: the one already in the store, or a new one.
 
     The digest, parity on the stored examples and the golden cases are checked before it is stored.
@@ -53,14 +52,14 @@ def pull(client: MlflowClient, kind: Kind, version: Version) -> Model:
     return model
 
 
-def pull_champions(client: MlflowClient) -> list[Model]:
+def pull_champions(client: MlflowClient) -> list[bentoml.Model]:
     """The champions of both kinds. Raises NoSuchVersionError or ServingFormError."""
     return [
         pull(client, kind, versions.named(client, name, CHAMPION)) for name, kind in KINDS.items()
     ]
 
 
-def _stored(version: Version) -> Model | None:
+def _stored(version: Version) -> bentoml.Model | None:
     """The newest model of the store, if it is this version: `latest` is what is served."""
     try:
         newest = bentoml.models.get(f"{version.name}:latest")
@@ -73,3 +72,8 @@ def _stored(version: Version) -> Model | None:
         and kept.get("serving_sha256") == version.tags.get(SERVING_DIGEST)
     )
     return newest if same else None
+
+
+def registry_version(model: bentoml.Model) -> str:
+    """The number that the registry gave to what `model` holds."""
+    return str(model.info.metadata["registry_version"])

@@ -13,8 +13,8 @@ from sqlalchemy import Row
 from paydesk import __version__
 from paydesk.entities.reader import Reader
 from paydesk.entities.schema import Reading
-from paydesk.payments.office import PaymentOffice
-from paydesk.payments.payment import Payment, PaymentRecord
+from paydesk.payments.office import PaymentOffice, PaymentOutcome
+from paydesk.payments.payment import Payment, PaymentPage, PaymentRecord
 from paydesk.risk.forest import Forest
 from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.risk.scorer import Scorer
@@ -32,7 +32,7 @@ class Email(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"email": "Please pay 1,250.00 EUR to Northwind Ltd from Contoso GmbH."}]
+            "example": {"email": "Please pay 1,250.00 EUR to Northwind Ltd from Contoso GmbH."}
         }
     )
 
@@ -48,31 +48,37 @@ class Application:
         reader: Reader,
         decisions: DecisionLog,
         office: PaymentOffice,
+        *,
+        bank: str,
         models: dict[str, str],
     ) -> None:
         self.scorer = scorer
         self.reader = reader
         self.decisions = decisions
         self.office = office
+        self.bank = bank
         self.models = models
 
     @classmethod
     def open(
         cls, settings: Settings, risk: bentoml.Model, entities: bentoml.Model
     ) -> "Application":
-        """Loads both models and opens the database.
+        """Loads both models, opens the database, and begins to reconcile payments.
 
         Raises ServingFormError, RulesError or DatabaseUnavailableError: each says what to do.
         """
         models = {model.tag.name: _version(model) for model in (risk, entities)}
         rules = RuleBook.read(settings.rules_file or SHIPPED)
         engine = open_database(settings.database)
+        office = PaymentOffice(engine, settings.bank)
+        office.start()
         return cls(
             Scorer(Forest.load(Path(risk.path)), rules, f"risk:{models['risk']}"),
             Reader.load(Path(entities.path)),
             DecisionLog(engine),
-            PaymentOffice(engine, settings.bank),
-            models,
+            office,
+            bank=_bank(settings, office),
+            models=models,
         )
 
     async def score(self, tx: Transaction) -> Decision:
@@ -115,12 +121,18 @@ class Application:
         return await asyncio.to_thread(self.reader.read, email.email)
 
     async def pay(
-        self, payment: Payment, *, client_key: str | None, request_id: str | None
-    ) -> PaymentRecord:
-        """Sends a payment once; see PaymentOffice.pay for the errors."""
-        return await asyncio.to_thread(
-            self.office.pay, payment, client_key=client_key, request_id=request_id
-        )
+        self, payment: Payment, client_key: str | None, request_id: str | None
+    ) -> PaymentOutcome:
+        """Sends a payment once; raises what PaymentOffice.pay raises."""
+        return await asyncio.to_thread(self.office.pay, payment, client_key, request_id or new_id())
+
+    async def payment(self, payment_id: str) -> PaymentRecord:
+        """The payment with its history. Raises PaymentNotFoundError."""
+        return await asyncio.to_thread(self.office.payment, payment_id)
+
+    async def payments(self, cursor: str | None, limit: int) -> PaymentPage:
+        """A page of payments, newest first. Raises CursorInvalidError."""
+        return await asyncio.to_thread(self.office.payments, cursor, limit)
 
     async def transaction(self, tx_id: str) -> dict[str, Any] | None:
         """The newest decision about `tx_id`."""
@@ -149,13 +161,19 @@ class Application:
             "version": __version__,
             "status": "ok",
             "models": self.models,
-            "bank": self.office.describe(),
+            "bank": self.bank,
         }
 
     def close(self) -> None:
         """Writes what waits and lets go of the database and the bank."""
         self.decisions.close()
         self.office.close()
+
+
+def _bank(settings: Settings, office: PaymentOffice) -> str:
+    if office.missing:
+        return "none configured"
+    return "sandbox" if settings.bank.sandbox else settings.bank.base_url
 
 
 def _version(model: bentoml.Model) -> str:

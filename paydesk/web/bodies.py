@@ -6,20 +6,11 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from paydesk.errors import PaydeskError
-from paydesk.web.errors import BadRequestError, invalid
+from paydesk.web.errors import BadRequestError, BodyTooLargeError, invalid
 
 BODY_LIMIT = 1024 * 1024
 
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-class BodyTooLargeError(PaydeskError):
-    """The body is longer than BODY_LIMIT."""
-
-
-class ClientGoneError(PaydeskError):
-    """The client closed the connection before its body was complete."""
 
 
 async def read(request: Request) -> bytes:
@@ -37,7 +28,7 @@ async def read(request: Request) -> bytes:
             parts.append(part)
     except ClientDisconnect as error:
         message = "The connection closed before the body was complete."
-        raise ClientGoneError(message) from error
+        raise BadRequestError(message) from error
     return b"".join(parts)
 
 
@@ -56,9 +47,13 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 async def read_model(request: Request, model: type[_Model]) -> _Model:
     """The body as `model`. Raises BadRequestError, which names each field that is wrong."""
-    parsed = await read_json(request)
+    return validated(await read_json(request), model)
+
+
+def validated(body: dict[str, Any], model: type[_Model]) -> _Model:
+    """`body` as `model`. Raises BadRequestError."""
     try:
-        return model.model_validate(parsed)
+        return model.model_validate(body)
     except ValidationError as error:
         raise invalid(error) from error
 

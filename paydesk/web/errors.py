@@ -11,16 +11,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk.errors import PaydeskError
+from paydesk.payments.errors import (
+    BankNotConfiguredError,
+    BankUnavailableError,
+    CursorInvalidError,
+    DuplicatePaymentError,
+    IdempotencyKeyInvalidError,
+    IdempotencyKeyReusedError,
+    PaymentInProgressError,
+    PaymentInvalidError,
+    PaymentNotFoundError,
+    PaymentRejectedError,
+    PaymentUnknownError,
+)
+from paydesk.payments.payment import PaymentRecord
 from paydesk.storage.database import DatabaseUnavailableError
 from paydesk.storage.decision_log import DecisionLogUnavailableError
 
-_STATUS: dict[type[PaydeskError], int] = {
-    DatabaseUnavailableError: 503,
-    DecisionLogUnavailableError: 503,
-}
-_RETRY_AFTER_S = 5
-
 log = logging.getLogger("paydesk")
+
+
+class BodyTooLargeError(PaydeskError):
+    """The body is longer than the route takes."""
 
 
 class BadRequestError(PaydeskError):
@@ -31,8 +43,28 @@ class BadRequestError(PaydeskError):
         self.fields = list(fields)
 
 
+_STATUS: dict[type[PaydeskError], int] = {
+    BadRequestError: 400,
+    BodyTooLargeError: 413,
+    DatabaseUnavailableError: 503,
+    DecisionLogUnavailableError: 503,
+    PaymentInvalidError: 400,
+    IdempotencyKeyInvalidError: 400,
+    CursorInvalidError: 400,
+    PaymentNotFoundError: 404,
+    DuplicatePaymentError: 409,
+    PaymentInProgressError: 409,
+    IdempotencyKeyReusedError: 422,
+    PaymentRejectedError: 422,
+    BankUnavailableError: 503,
+    BankNotConfiguredError: 503,
+    PaymentUnknownError: 504,
+}
+_RETRY_AFTER_S = 5
+
+
 def problem(
-    status: int,
+    code: int,
     error: str,
     *,
     instance: str = "",
@@ -42,17 +74,17 @@ def problem(
     """An answer of type application/problem+json; `error` is one sentence for a person."""
     body = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
+        "title": HTTPStatus(code).phrase,
+        "status": code,
         "detail": error,
         "instance": instance,
         "error": error,
         **members,
     }
     extra = dict(headers or {})
-    if status in {429, 503}:
+    if code in {429, 503}:
         extra.setdefault("Retry-After", str(_RETRY_AFTER_S))
-    return Response(orjson.dumps(body), status, extra, "application/problem+json")
+    return Response(orjson.dumps(body), code, extra, "application/problem+json")
 
 
 def invalid(error: ValidationError) -> BadRequestError:
@@ -69,17 +101,23 @@ def invalid(error: ValidationError) -> BadRequestError:
 async def answer_error(request: Request, error: Exception) -> Response:
     """The answer to any exception that a route raised."""
     path = request.url.path
+    if not isinstance(error, PaydeskError):
+        log.error("%s %s failed", request.method, path, exc_info=error)
+        return problem(500, "Paydesk failed on this request; its log says why.", instance=path)
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    if status >= 500:
+        log.error("%s %s: %s", request.method, path, error)
+    members: dict[str, Any] = {}
     if isinstance(error, BadRequestError):
-        return problem(400, str(error), instance=path, errors=error.fields)
-    if isinstance(error, PaydeskError):
-        status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
-        retry = getattr(error, "retry_after_s", None)
-        headers = {"Retry-After": str(retry)} if retry is not None else None
-        if status >= 500:
-            log.error("%s %s: %s", request.method, path, error)
-        return problem(status, str(error), instance=path, headers=headers)
-    log.exception("%s %s failed", request.method, path, exc_info=error)
-    return problem(500, "Paydesk failed on this request; its log says why.", instance=path)
+        members["errors"] = error.fields
+    if isinstance(error, PaymentInvalidError):
+        members["errors"] = [{"field": error.field, "reason": error.reason}]
+    payment = getattr(error, "payment", None)
+    if isinstance(payment, PaymentRecord):
+        members["payment"] = payment.model_dump(mode="json")
+    retry_s = getattr(error, "retry_after_s", None)
+    headers = None if retry_s is None else {"Retry-After": str(retry_s)}
+    return problem(status, str(error), instance=path, headers=headers, **members)
 
 
 async def answer_unrouted(request: Request, error: Exception) -> Response:
@@ -90,8 +128,7 @@ async def answer_unrouted(request: Request, error: Exception) -> Response:
     if status == 404:
         sentence = f"There is nothing at {path}. GET / says what there is."
     elif status == 405:
-        allowed = headers.get("Allow", headers.get("allow", ""))
-        sentence = f"{request.method} is not for {path}; it takes {allowed}."
+        sentence = f"{request.method} is not for {path}; it takes {headers.get('Allow', '')}."
     else:
         sentence = str(getattr(error, "detail", "")) or HTTPStatus(status).phrase
     return problem(status, sentence, instance=path, headers=headers)

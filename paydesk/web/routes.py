@@ -11,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from paydesk.errors import PaydeskError
+from paydesk.payments.payment import Payment
 from paydesk.risk.transaction import Transaction
 from paydesk.web import bodies
 from paydesk.web.application import Application, Email
-from paydesk.web.errors import answer_error, answer_unrouted, problem
+from paydesk.web.errors import BadRequestError, answer_error, answer_unrouted, problem
 
 WELCOME = "Welcome to the transaction monitoring system!"
 _PAGES = Path(__file__).with_name("pages")
@@ -39,7 +41,11 @@ def http_routes() -> Starlette:
             Route("/desk.css", _stylesheet),
             Route("/", _welcome),
         ],
-        exception_handlers={HTTPException: answer_unrouted, Exception: answer_error},
+        exception_handlers={
+            HTTPException: answer_unrouted,
+            PaydeskError: answer_error,
+            Exception: answer_error,
+        },
     )
 
 
@@ -72,22 +78,25 @@ async def _predict(request: Request) -> Response:
 
 
 async def _payment(request: Request) -> Response:
-    application = _application(request)
-    payment = application.office.parse(await bodies.read(request))
-    record = await application.pay(
-        payment,
-        client_key=request.headers.get("idempotency-key"),
-        request_id=request.headers.get("x-request-id"),
+    payment = await bodies.read_model(request, Payment)
+    outcome = await _application(request).pay(
+        payment, request.headers.get("idempotency-key"), request.headers.get("x-request-id")
     )
-    return _model(record, 201)
+    headers = {"Idempotency-Replayed": "true"} if outcome.replayed else None
+    return _model(outcome.payment, 201, headers)
 
 
 async def _one_payment(request: Request) -> Response:
-    raise NotImplementedError
+    return _model(await _application(request).payment(request.path_params["payment_id"]))
 
 
 async def _payments(request: Request) -> Response:
-    raise NotImplementedError
+    query = request.query_params
+    limit = query.get("limit", "50")
+    if not limit.isdecimal():
+        message = f"limit must be a whole number, not {limit[:20]!r}."
+        raise BadRequestError(message, [{"field": "limit", "reason": message}])
+    return _model(await _application(request).payments(query.get("cursor"), int(limit)))
 
 
 async def _transaction(request: Request) -> Response:

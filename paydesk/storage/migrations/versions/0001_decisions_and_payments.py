@@ -14,6 +14,10 @@ def upgrade() -> None:
         sa.Column("decisions", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("level", name=op.f("pk_decision_totals")),
     )
+    op.bulk_insert(
+        sa.table("decision_totals", sa.column("level"), sa.column("decisions")),
+        [{"level": level, "decisions": 0} for level in range(4)],
+    )
     op.create_table(
         "decisions",
         sa.Column(
