@@ -21,12 +21,26 @@ class RunningSandbox:
     """The sandbox and its address; `books` and `faults` are looked at from the test's thread."""
 
     def __init__(self, sandbox: Sandbox, url: str) -> None:
-        self.books = sandbox.books
+        self._sandbox = sandbox
         self.faults = sandbox.faults
         self.url = url
 
     def settings(self, **changes: Any) -> BankSettings:
-        return sandbox_settings(self.url, **{**QUICK, **changes})
+        settings = {"base_url": self.url, **QUICK, **changes}
+        return sandbox_settings(settings.pop("base_url"), **settings)
+
+    @property
+    def books(self) -> Books:
+        return self._sandbox.books
+
+    @contextmanager
+    def fresh_books(self, folder: Path) -> Iterator[None]:
+        before, self._sandbox.books = self._sandbox.books, Books(folder / "fresh.db")
+        try:
+            yield
+        finally:
+            self._sandbox.books.close()
+            self._sandbox.books = before
 
     def order(self, fault: str, call: Call = "initiate", times: int = 1) -> None:
         self.faults.order(FAULTS[fault], call, times)

@@ -2,10 +2,9 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from payments_bank import RunningSandbox, a_payment, running_sandbox
+from payments_bank import RunningSandbox, a_payment
 from sqlalchemy import Engine
 
 from paydesk.payments.errors import (
@@ -20,20 +19,8 @@ from paydesk.payments.errors import (
 )
 from paydesk.payments.office import PaymentOffice, PaymentOutcome
 from paydesk.settings import BankSettings
-from paydesk.storage.database import open_database
 
-
-@pytest.fixture
-def bank(tmp_path: Path) -> Iterator[RunningSandbox]:
-    with running_sandbox(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(f"sqlite:///{tmp_path / 'paydesk.db'}")
-    yield engine
-    engine.dispose()
+pytest_plugins = ["payments_fixtures"]
 
 
 @pytest.fixture

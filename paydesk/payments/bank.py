@@ -147,7 +147,7 @@ class BankClient:
             return NotSent(
                 f"its token endpoint gave no token ({error}); whoever runs Paydesk checks "
                 "PAYDESK_BANK_CLIENT_ID, PAYDESK_BANK_CLIENT_SECRET and PAYDESK_BANK_TOKEN_PATH",
-                1,
+                error.retry_after_s,
             )
         except _NoReplyError as error:
             unsent = NotSent if error.never_sent else InDoubt
@@ -240,7 +240,9 @@ class BankClient:
                     reason, never_sent=True, retry_after_s=error.retry_after_s
                 ) from None
             if not 200 <= reply.status < 300:
-                raise TokenRefusedError(f"status {reply.status}")
+                definite = 400 <= reply.status < 500 and reply.status != 429
+                retry_after_s = _CREDENTIALS_RETRY_S if definite else reply.retry_after_s
+                raise TokenRefusedError(f"status {reply.status}", retry_after_s)
             return reply.body.decode(errors="replace")
 
         return self._tokens.token(post, max(0.0, deadline - time.monotonic()))
@@ -398,8 +400,9 @@ def _never_sent(error: Exception) -> bool:
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLCertVerificationError, "its TLS certificate cannot be trusted"),
     (ssl.SSLError, "the TLS connection failed"),
-    (ConnectTimeoutError, "no connection within {connect_timeout_s} s"),
+    # urllib3 makes every failed connection a kind of timeout: the narrower one first.
     (NewConnectionError, "no connection could be made"),
+    (ConnectTimeoutError, "no connection within {connect_timeout_s} s"),
     (requests.exceptions.ProxyError, "the proxy did not let the request through"),
     (requests.exceptions.Timeout, "no answer within {read_timeout_s} s"),
     (TimeoutError, "no answer within {read_timeout_s} s"),

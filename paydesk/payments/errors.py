@@ -95,8 +95,8 @@ class PaymentUnknownError(PaydeskError):
         self.payment = payment
         self.retry_after_s = retry_after_s
         super().__init__(
-            f"The bank gave no clear answer to payment {payment.payment_id}: it may have been "
-            f"booked. Paydesk keeps asking. Do not pay it anew: look at payment "
+            f"Payment {payment.payment_id} may or may not have been booked "
+            f"({payment.history[-1].detail}). Do not pay it anew: look at payment "
             f"{payment.payment_id} in {retry_after_s} s, or repeat with the same Idempotency-Key."
         )
 

@@ -40,7 +40,7 @@ _TAKEN = frozenset(
     {"PDNG", "RCVD", "PATC", "ACTC", "ACCP", "ACFC", "ACSP", "ACWC", "ACWP", "ACSC", "ACCC"}
 )
 _REFUSED = frozenset({"RJCT", "CANC"})
-FINAL_STATUSES = frozenset({"ACSC", "ACCC", "RJCT", "CANC"})
+_FINAL = frozenset({"ACSC", "ACCC", "RJCT", "CANC"})
 
 PAGE_LIMIT = 200
 
@@ -92,12 +92,6 @@ class Entry:
     first_sent_at_us: int | None
     due_at_us: int | None
 
-    def wait_s(self, now: int) -> int:
-        """Whole seconds, at least 1, until something can have changed; an hour for a person."""
-        if self.payment.state == "unknown" and self.due_at_us is None:
-            return 3_600
-        return max(1, -(-((self.due_at_us or now) - now) // _SECOND_US))
-
 
 class Ledger:
     """Reads and writes payments. Methods raise DatabaseUnavailableError when the database is gone.
@@ -143,12 +137,12 @@ class Ledger:
             return self._entry(connection, _row(connection, draft.payment_id)), True
 
     def claim(
-        self, payment_id: str, request_id: str, lease_s: float, *, detail: str = "sent to the bank"
+        self, payment_id: str, request_id: str, lease_s: float, by: str = "its caller"
     ) -> Claim | None:
         """The right to call the bank, when the payment is open and nobody else is calling.
 
         Open is one that is recorded or unknown, or sent by a caller whose `lease_s` (seconds) is
-        over. None: somebody else has it, or it is settled.
+        over. None: somebody else has it, or it is settled. `by` goes into the history.
         """
         with _writing(self._engine) as connection:
             now = self._clock()
@@ -170,7 +164,7 @@ class Ledger:
                 row,
                 now,
                 "sent",
-                detail,
+                f"attempt {claim.attempt}, by {by}",
                 request_id,
                 attempt=claim.attempt,
                 in_doubt=claim.in_doubt,
@@ -208,8 +202,12 @@ class Ledger:
                 )
             return self._entry(connection, _row(connection, claim.payment_id))
 
-    def watch(self, payment_id: str, seen_due_at_us: int | None, ask_in_s: float) -> bool:
-        """Reserves the next question about an accepted payment; False when another worker has."""
+    def watch(self, payment_id: str, seen_due_at_us: int | None, ask_in_s: float | None) -> bool:
+        """Reserves the next question about an accepted payment; False when another worker has.
+
+        With None no question comes after this one.
+        """
+        due_at_us = None if ask_in_s is None else self._clock() + round(ask_in_s * _SECOND_US)
         with _writing(self._engine) as connection:
             result = connection.execute(
                 update(tables.payments)
@@ -218,7 +216,7 @@ class Ledger:
                     _payments.state == "accepted",
                     _payments.due_at_us == seen_due_at_us,
                 )
-                .values(due_at_us=self._clock() + round(ask_in_s * _SECOND_US))
+                .values(due_at_us=due_at_us)
             )
             return result.rowcount == 1
 
@@ -277,10 +275,11 @@ class Ledger:
             )
             return self._entry(connection, _row(connection, payment_id))
 
-    def due(self, limit: int, unsent_age_s: float) -> list[Entry]:
+    def due(self, limit: int, unsent_age_s: float, *, sandbox: bool) -> list[Entry]:
         """The payments, at most `limit`, about which something is to be done now, oldest first.
 
-        `recorded` ones are due when they have been for `unsent_age_s` seconds.
+        `recorded` ones are due when they have been for `unsent_age_s` seconds. Those made at the
+        sandbox are nothing to ask a real bank about, and the other way round.
         """
         now = self._clock()
         asked = and_(
@@ -293,7 +292,7 @@ class Ledger:
         with _reading(self._engine) as connection:
             rows = connection.execute(
                 select(tables.payments)
-                .where(or_(asked, unsent))
+                .where(_payments.sandbox == sandbox, or_(asked, unsent))
                 .order_by(_payments.created_at_us)
                 .limit(limit)
             ).all()
@@ -355,6 +354,7 @@ class Ledger:
                 _payments.debtor == draft.debtor,
                 _payments.amount == draft.amount,
                 _payments.currency == draft.currency,
+                _payments.sandbox == draft.sandbox,
                 _payments.created_at_us > self._clock() - window_s * _SECOND_US,
                 _payments.state != "rejected",
             )
@@ -389,7 +389,7 @@ class Ledger:
                 _event(connection, row.payment_id, now, row.state, detail, request_id)
                 _log.error("Payment %s: %s. Ask the bank.", row.payment_id, detail)
             return
-        final = answer.status in FINAL_STATUSES
+        final = answer.status in _FINAL
         _change(
             connection,
             row,
@@ -506,10 +506,13 @@ def _row(connection: Connection, payment_id: str, *, lock: bool = True) -> Row[A
 
 def _one_at_a_time(connection: Connection, draft: Draft) -> None:
     """Lets no two payments that could be the same one be recorded at the same time."""
-    if connection.dialect.name != "sqlite":
-        alike = draft.client_key or f"{draft.creditor}|{draft.debtor}|{draft.amount}"
-        number = int.from_bytes(hashlib.sha256(alike.encode()).digest()[:8], "big", signed=True)
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+    if connection.dialect.name == "sqlite":
+        return
+    # In this order always, so that no two wait for each other.
+    for alike in (f"{draft.creditor}|{draft.debtor}|{draft.amount}", draft.client_key):
+        if alike is not None:
+            number = int.from_bytes(hashlib.sha256(alike.encode()).digest()[:8], "big", signed=True)
+            connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 
 def _bare_entry(row: Row[Any], history: tuple[PaymentEvent, ...] = ()) -> Entry:

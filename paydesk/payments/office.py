@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,11 +26,16 @@ from paydesk.payments.ledger import Claim, Draft, Entry, Ledger
 from paydesk.payments.payment import Payment, PaymentPage, PaymentRecord
 from paydesk.payments.reconciler import Reconciler, ask
 from paydesk.settings import BankSettings
+from paydesk.storage.database import now_us
 from paydesk.storage.identifiers import new_id
 
-LEASE_MARGIN_S = 2.0  # From the bank call's deadline to the moment another may take over.
+# From the bank call's deadline to the moment another may take over. A call that lasts even longer
+# does no harm: the bank books the key once, and the ledger takes a late answer for what it is.
+LEASE_MARGIN_S = 2.0
 KEY_LENGTH = 255
-_ASK_IN_S = 5.0
+_ASK_IN_S = 5
+_IN_PROGRESS_S = 2
+_FOR_A_PERSON_S = 3_600
 
 _log = logging.getLogger(__name__)
 
@@ -57,13 +62,16 @@ class PaymentOffice:
         *,
         reconcile_every_s: float = 15.0,
         client: BankClient | None = None,
+        clock: Callable[[], int] = now_us,
     ) -> None:
+        """`client` and `clock` (microseconds since 1970) are for callers that bring their own."""
         self._settings = bank
-        self._ledger = Ledger(engine)
+        self._clock = clock
+        self._ledger = Ledger(engine, clock)
         self.missing: list[str] = missing_settings(bank)
         self._bank = client or BankClient(bank)
         self._lease_s = bank.deadline_s + LEASE_MARGIN_S
-        self._reconciler = Reconciler(self._ledger, self._bank, self._lease_s)
+        self._reconciler = Reconciler(self._ledger, self._bank, self._lease_s, sandbox=bank.sandbox)
         self._every_s = reconcile_every_s
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -110,7 +118,7 @@ class PaymentOffice:
         if not new:
             self._may_go_on(draft, entry)
         if entry.payment.state == "unknown" and entry.due_at_us is None:
-            raise PaymentUnknownError(entry.payment, entry.wait_s(0))
+            raise PaymentUnknownError(entry.payment, _FOR_A_PERSON_S)
         claim = self._ledger.claim(entry.payment.payment_id, request_id, self._lease_s)
         if claim is None:
             return self._elsewhere(entry.payment.payment_id)
@@ -171,7 +179,7 @@ class PaymentOffice:
             debtor=payment.debtor,
             amount=f"{amount:f}",
             currency=currency,
-            digest=payment.digest(self._settings.default_currency),
+            digest=payment.digest(self._settings.default_currency, sandbox=self._settings.sandbox),
             instruction=content,
             sandbox=self._settings.sandbox,
             client_key=client_key,
@@ -201,7 +209,7 @@ class PaymentOffice:
         return _told(self._ledger.entry(payment_id), replayed=True)
 
     def _send(self, claim: Claim, request_id: str) -> PaymentOutcome:
-        answer = ask(self._bank, claim, request_id)
+        answer = ask(self._bank, claim, request_id, self._clock)
         entry = self._ledger.settle(claim, answer, request_id, _ASK_IN_S)
         unclear = isinstance(answer, NotSent | InDoubt)
         _log.log(
@@ -229,15 +237,14 @@ class PaymentOffice:
 def _told(entry: Entry, *, replayed: bool) -> PaymentOutcome:
     """The outcome that a caller gets for a payment in its present state."""
     payment = entry.payment
-    wait_s = entry.wait_s(round(datetime.now(UTC).timestamp() * 1_000_000))
     if payment.state == "accepted":
         return PaymentOutcome(payment, replayed)
     if payment.state == "rejected":
         reason = payment.history[-1].detail
         raise PaymentRejectedError(payment, reason, replayed=replayed)
     if payment.state == "unknown":
-        raise PaymentUnknownError(payment, wait_s)
-    raise PaymentInProgressError(payment, wait_s)
+        raise PaymentUnknownError(payment, _ASK_IN_S if entry.due_at_us else _FOR_A_PERSON_S)
+    raise PaymentInProgressError(payment, _IN_PROGRESS_S)
 
 
 def _printable(key: str) -> bool:

@@ -165,14 +165,17 @@ class Payment(BaseModel):
         currency = self.currency or default_currency
         return quantised(self.amount, currency), currency
 
-    def digest(self, default_currency: str) -> str:
-        """SHA-256 of what is to be paid, the same however the amount was written."""
+    def digest(self, default_currency: str, *, sandbox: bool) -> str:
+        """SHA-256 of what is to be paid, the same however the amount was written.
+
+        A payment at the sandbox is another payment: its key must not answer for one that counts.
+        """
         amount, currency = self.money(default_currency)
         content = {
             name: str(value)
             for name in Payment.model_fields
             if (value := getattr(self, name)) is not None
-        } | {"amount": f"{amount:f}", "currency": currency}
+        } | {"amount": f"{amount:f}", "currency": currency, "sandbox": str(sandbox)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

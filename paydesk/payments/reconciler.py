@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from paydesk.payments.answers import InDoubt, Initiated, NotKnown, Taken
 from paydesk.payments.bank import BankClient
-from paydesk.payments.ledger import FINAL_STATUSES, Claim, Entry, Ledger
+from paydesk.payments.ledger import Claim, Entry, Ledger
 from paydesk.storage.database import now_us
 
 # The bank forgets a key after 24 hours; sent again after that, it would be a new payment. The hour
 # is for clocks that differ and calls that take long.
 KEY_LIFE_S = 23 * 3_600
 UNSENT_LIFE_S = 3_600
+STATUS_LIFE_S = 7 * 86_400  # How long a bank is asked for the last word on what it has taken.
 
 _BATCH = 100
 _SECOND_US = 1_000_000
@@ -29,11 +30,18 @@ class Reconciler:
     """
 
     def __init__(
-        self, ledger: Ledger, bank: BankClient, lease_s: float, clock: Callable[[], int] = now_us
+        self,
+        ledger: Ledger,
+        bank: BankClient,
+        lease_s: float,
+        *,
+        sandbox: bool,
+        clock: Callable[[], int] = now_us,
     ) -> None:
         self._ledger = ledger
         self._bank = bank
         self._lease_s = lease_s
+        self._sandbox = sandbox
         self._clock = clock
 
     def run(self, stopping: Callable[[], bool] = lambda: False) -> int:
@@ -43,7 +51,7 @@ class Reconciler:
         """
         changed = 0
         while True:
-            due = self._ledger.due(_BATCH, UNSENT_LIFE_S)
+            due = self._ledger.due(_BATCH, UNSENT_LIFE_S, sandbox=self._sandbox)
             before = changed
             for entry in due:
                 if stopping() or self._bank.dead_for_s:
@@ -65,9 +73,7 @@ class Reconciler:
     def _end(self, entry: Entry, request_id: str) -> Entry | None:
         """A sent or unknown payment, after the bank was asked; None: it is in another's hands."""
         payment_id = entry.payment.payment_id
-        claim = self._ledger.claim(
-            payment_id, request_id, self._lease_s, detail="taken up by the reconciler"
-        )
+        claim = self._ledger.claim(payment_id, request_id, self._lease_s, "the reconciler")
         if claim is None:
             return None
         answer = ask(self._bank, claim, request_id, self._clock)
@@ -92,9 +98,10 @@ class Reconciler:
         """The present status of an accepted payment: banks say "pending" first, and then more."""
         payment = entry.payment
         ask_in_s = self._ask_in_s(entry)
-        if payment.bank_reference is None or payment.bank_status in FINAL_STATUSES:
+        last = self._age_s(entry) > STATUS_LIFE_S
+        if not self._ledger.watch(payment.payment_id, entry.due_at_us, None if last else ask_in_s):
             return None
-        if not self._ledger.watch(payment.payment_id, entry.due_at_us, ask_in_s):
+        if payment.bank_reference is None:
             return None
         asked = self._bank.status(payment.bank_reference, request_id)
         if isinstance(asked, Taken):
@@ -103,9 +110,11 @@ class Reconciler:
 
     def _ask_in_s(self, entry: Entry) -> float:
         """Half of the payment's age, so that young ones are asked about often and old ones less."""
-        age_s = self._clock() / _SECOND_US - entry.payment.created_at.timestamp()
         shortest, longest = (30.0, 3_600.0) if entry.payment.state == "accepted" else (5.0, 600.0)
-        return min(max(age_s / 2, shortest), longest)
+        return min(max(self._age_s(entry) / 2, shortest), longest)
+
+    def _age_s(self, entry: Entry) -> float:
+        return self._clock() / _SECOND_US - entry.payment.created_at.timestamp()
 
 
 def _told(entry: Entry) -> tuple[str, str | None]:

@@ -65,6 +65,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class _FaultOrder(_Strict):
+    fault: str | None = None
+    call: Call = "initiate"
+    times: int = Field(default=1, ge=1, le=10_000)
+    rate: float | None = Field(default=None, ge=0, le=1)
+
+
 class _Named(_Strict):
     identification: str = Field(min_length=8, max_length=11)
 
@@ -244,16 +251,20 @@ class Sandbox:
 
     async def _order_fault(self, request: Request) -> Response:
         """{"fault": name, "call": "initiate", "times": 1}, or {"rate": 0.5}."""
-        order = await _body(request)
-        if "rate" in order:
-            self.faults.rate = min(1.0, max(0.0, float(order["rate"])))
-            return _json({"rate": self.faults.rate})
-        fault = FAULTS.get(str(order.get("fault")))
-        call = order.get("call", "initiate")
-        if fault is None or call not in fault.calls:
-            return _problem(400, f"The faults of {call} are: {', '.join(_names(call))}.")
-        self.faults.order(fault, call, int(order.get("times", 1)))
-        return _json({"fault": fault.name, "call": call})
+        try:
+            order = _FaultOrder.model_validate(await _body(request))
+        except ValidationError as error:
+            return _problem(400, _first(error))
+        if order.rate is not None:
+            self.faults.rate = order.rate
+        fault = FAULTS.get(order.fault or "")
+        if fault is not None and order.call in fault.calls:
+            self.faults.order(fault, order.call, order.times)
+        elif order.fault is not None:
+            return _problem(
+                400, f"The faults of {order.call} are: {', '.join(_names(order.call))}."
+            )
+        return _json(order.model_dump())
 
     async def _clear_faults(self, _: Request) -> Response:
         self.faults.clear()
@@ -342,9 +353,7 @@ def _unfit(body: bytes) -> Response | None:
             raise ValueError("The body is longer than 1 MiB.")
         _Instruction.model_validate(json.loads(body))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        return _problem(400, f"{where}: {first['msg']}.")
+        return _problem(400, _first(error))
     except ValueError as error:
         return _problem(400, f"The body is not the JSON expected: {error}.")
     return None
@@ -356,6 +365,11 @@ def _unfit_key(request: Request) -> Response | None:
     return _problem(400, "The Idempotency-Key must have 1 to 40 characters.")
 
 
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+
+
 async def _body(request: Request) -> dict[str, Any]:
     try:
         value = await request.json()
@@ -364,7 +378,7 @@ async def _body(request: Request) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _names(call: object) -> list[str]:
+def _names(call: Call) -> list[str]:
     return sorted(fault.name for fault in FAULTS.values() if call in fault.calls)
 
 

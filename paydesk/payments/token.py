@@ -16,7 +16,14 @@ PostForm = Callable[[dict[str, str]], str]
 
 
 class TokenRefusedError(Exception):
-    """The token endpoint answered, but with nothing that can be used as a token."""
+    """The token endpoint answered, but with nothing that can be used as a token.
+
+    `retry_after_s`: when asking again may help.
+    """
+
+    def __init__(self, reason: str, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
 
 
 class TokenKeeper:

@@ -1,0 +1,49 @@
+"""The fixtures of the payment tests: a sandbox bank with fresh books, and a fresh database."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from payments_bank import RunningSandbox, running_sandbox
+from payments_clock import Clock
+from sqlalchemy import Engine
+
+from paydesk.payments.sandbox import SandboxOptions
+from paydesk.storage.database import connect, open_database
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    folder = tmp_path_factory.mktemp("sandbox")
+    with running_sandbox(folder, SandboxOptions(settles_after_s=0.0)) as running:
+        yield running
+
+
+@pytest.fixture
+def bank(_server: RunningSandbox, tmp_path: Path) -> Iterator[RunningSandbox]:
+    """A sandbox with empty books and no faults; what it takes is settled at once (ACSC)."""
+    with _server.fresh_books(tmp_path):
+        yield _server
+    _server.faults.clear()
+
+
+@pytest.fixture(scope="session")
+def _newest_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("database") / "paydesk.db"
+    open_database(f"sqlite:///{path}").dispose()
+    return path
+
+
+@pytest.fixture
+def engine(_newest_database: Path, tmp_path: Path) -> Iterator[Engine]:
+    """A database with the newest tables and nothing in them."""
+    path = shutil.copy(_newest_database, tmp_path / "paydesk.db")
+    engine = connect(f"sqlite:///{path}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
