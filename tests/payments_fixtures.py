@@ -47,3 +47,9 @@ def engine(_newest_database: Path, tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """A database that other processes can open as well."""
+    return f"sqlite:///{tmp_path / 'shared.db'}"

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -130,7 +130,8 @@ class Sandbox:
         self.faults = FaultPlan(options.fault_rate, options.seed)
         self._options = options
         self._hang_up: Callable[[Request], None] = lambda _: None
-        self.app = Starlette(routes=self._routes())
+        # A caller that dies in its request is what this bank is for, not an error of the bank.
+        self.app = Starlette(routes=self._routes(), exception_handlers={ClientDisconnect: _gone})
 
     def server(
         self, host: str, port: int, certificate: Path | None = None, key: Path | None = None
@@ -345,6 +346,10 @@ def run(
         Sandbox(books, options).server(host, port, certificate, key).run()
     finally:
         books.close()
+
+
+async def _gone(_: Request, _error: Exception) -> Response:
+    return Response(status_code=400)
 
 
 def _unfit(body: bytes) -> Response | None:
