@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from payments_bank import RunningSandbox, running_sandbox
 from payments_clock import Clock
+from payments_postgres import fresh_database, running_postgres
 from sqlalchemy import Engine
 
 from paydesk.payments.sandbox import SandboxOptions
@@ -49,7 +50,17 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """A database that other processes can open as well."""
-    return f"sqlite:///{tmp_path / 'shared.db'}"
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[str]:
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database that several processes can open: SQLite, then PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'shared.db'}"
+        return
+    with fresh_database(request.getfixturevalue("_postgres")) as url:
+        yield url
