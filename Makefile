@@ -9,6 +9,7 @@ export PAYDESK_HOME := $(STATE)
 export BENTOML_HOME := $(STATE)/bentoml
 export BENTOML_DO_NOT_TRACK := True
 export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export UV_CACHE_DIR := $(STATE)/cache/uv
 export PIP_CACHE_DIR := $(STATE)/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -37,7 +38,7 @@ check: $(STATE)/test.stamp ## Lint and type-check only
 ui: $(STATE)/train.stamp ## Open the MLflow UI on the embedded store (UI_PORT=5000)
 	@test -f mlruns/mlflow.db || { echo "No models yet: run make serve first."; exit 2; }
 	@echo "The MLflow UI is at http://127.0.0.1:$(UI_PORT); Ctrl-C stops it."
-	@exec $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --host 127.0.0.1 --port $(UI_PORT)
+	@exec $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --workers 1 --host 127.0.0.1 --port $(UI_PORT)
 
 bento: $(STATE)/train.stamp ## Build the bento with the champion models inside
 	@$(PY) -m training.first

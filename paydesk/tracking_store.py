@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from paydesk.errors import PaydeskError
 from paydesk.settings import Settings
@@ -21,6 +22,10 @@ class StoreMovedError(PaydeskError):
     """The embedded store was moved: its database still names the old folder."""
 
 
+class StoreUnreachableError(PaydeskError):
+    """The MLflow server does not answer, or refuses."""
+
+
 def tracking_uri(settings: Settings) -> str:
     """The tracking URI that the settings mean."""
     return settings.tracking_uri or f"sqlite:///{settings.mlruns.resolve() / 'mlflow.db'}"
@@ -29,7 +34,8 @@ def tracking_uri(settings: Settings) -> str:
 def open_store(uri: str) -> MlflowClient:
     """A client of the store at `uri`, which also becomes MLflow's own current store.
 
-    An embedded store is made on first use. Raises StoreMovedError when it was moved.
+    An embedded store is made on first use. Raises StoreMovedError when it was moved, and
+    StoreUnreachableError when a server does not answer.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -39,7 +45,19 @@ def open_store(uri: str) -> MlflowClient:
     mlflow.set_registry_uri(uri)
     if uri.startswith("sqlite:///"):
         _prepare_embedded(Path(uri.removeprefix("sqlite:///")))
-    return MlflowClient(uri, uri)
+        return MlflowClient(uri, uri)
+    # Its own default is to try for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    client = MlflowClient(uri, uri)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        message = (
+            f"The MLflow server at {uri} cannot be reached: {error}. Check that it runs, and "
+            f"PAYDESK_TRACKING_URI or --tracking-uri."
+        )
+        raise StoreUnreachableError(message) from error
+    return client
 
 
 def _prepare_embedded(database: Path) -> None:

@@ -173,7 +173,7 @@ def _distribution(
         ylabel="Transactions (log)",
         title="Probabilities on the test days, with the thresholds",
     )
-    axes.legend(loc="upper center")
+    axes.legend(loc="center")
     return figure
 
 

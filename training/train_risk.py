@@ -121,6 +121,8 @@ def fit(split: Split, rules: RuleBook, budget: AlertBudget, seed: int) -> Traine
         n_jobs=-1,
     )
     native.fit(encoded_frame(encoder, split.train), split.train["label"].to_numpy())
+    # Threads add up the trees in an order of chance, which moves the last bit: predict with one.
+    native.set_params(n_jobs=1)
     thresholds = evaluation.choose_thresholds(
         native_probabilities(native, encoder, split.validation), budget
     )

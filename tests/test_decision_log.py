@@ -1,0 +1,207 @@
+"""The decision log: on disk before it is acknowledged, counted over all, honest when it fails."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import ROOT, Trained, free_port
+from sqlalchemy import Engine, select, text
+
+from paydesk.storage.database import DatabaseUnavailableError, migrate, now_us, open_database
+from paydesk.storage.decision_log import DecisionLog, DecisionLogUnavailableError
+from paydesk.storage.identifiers import new_id
+from paydesk.storage.tables import decisions
+
+
+def row(tx_id: str, level: int = 0) -> dict[str, object]:
+    """A decision's row."""
+    return {
+        "decision_id": new_id(),
+        "recorded_at_us": now_us(),
+        "tx_id": tx_id,
+        "amount": "1.5",
+        "category": None,
+        "hour": 12,
+        "store": None,
+        "customer_id": None,
+        "level": level,
+        "points": 0,
+        "fraud": False,
+        "fraud_probability": 0.25,
+        "triggered_rules": "[]",
+        "reasons": "[]",
+        "model": "risk:1",
+    }
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(f"sqlite:///{tmp_path / 'log.db'}")
+    yield engine
+    engine.dispose()
+
+
+def test_many_at_once_are_all_there_and_counted(engine: Engine) -> None:
+    log = DecisionLog(engine)
+
+    async def append_all() -> None:
+        await asyncio.gather(*(log.append(row(f"TX{n}", n % 4)) for n in range(1_000)))
+
+    asyncio.run(append_all())
+    assert log.totals() == {0: 250, 1: 250, 2: 250, 3: 250}
+    latest = log.latest("TX7")
+    assert latest is not None
+    assert latest.level == 3
+    assert log.latest("TX1000") is None
+    log.close()
+    with engine.connect() as connection:
+        assert len(connection.execute(select(decisions.c.seq)).all()) == 1_000
+
+
+def test_the_newest_decision_is_the_one_found(engine: Engine) -> None:
+    log = DecisionLog(engine)
+
+    async def append_two() -> None:
+        await log.append(row("same", 1))
+        await log.append(row("same", 2))
+
+    asyncio.run(append_two())
+    latest = log.latest("same")
+    assert latest is not None
+    assert latest.level == 2
+    log.close()
+
+
+def test_sqlite_is_as_durable_as_it_can_be(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+
+
+def test_a_log_that_cannot_be_written_says_so_and_recovers(engine: Engine) -> None:
+    log = DecisionLog(engine)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE decisions RENAME TO away"))
+    with pytest.raises(DecisionLogUnavailableError):
+        asyncio.run(log.append(row("TX1")))
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE away RENAME TO decisions"))
+    asyncio.run(log.append(row("TX2")))
+    assert log.totals()[0] == 1
+    log.close()
+    with pytest.raises(DecisionLogUnavailableError):
+        asyncio.run(log.append(row("TX3")))
+
+
+def test_migrating_again_and_from_many_threads_does_no_harm(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'many.db'}"
+    failed: list[Exception] = []
+
+    def open_it() -> None:
+        try:
+            open_database(url).dispose()
+        except Exception as error:  # noqa: BLE001 (whatever it is, the test shows it)
+            failed.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    engine = open_database(url)
+    migrate(engine)
+    log = DecisionLog(engine)
+    assert log.totals() == {0: 0, 1: 0, 2: 0, 3: 0}
+    log.close()
+
+
+def test_an_unusable_database_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a database, and long enough to be seen as one" * 40)
+    with pytest.raises(DatabaseUnavailableError, match="cannot be opened"):
+        open_database(f"sqlite:///{tmp_path / 'file'}")
+    with pytest.raises(DatabaseUnavailableError, match="cannot be opened"):
+        open_database(f"sqlite:///{tmp_path / 'file' / 'inside.db'}")
+    with pytest.raises(DatabaseUnavailableError) as refused:
+        open_database(f"postgresql://joe:very-secret@127.0.0.1:{free_port()}/nope")
+    assert "very-secret" not in str(refused.value)
+
+
+def test_identifiers_are_uuids_of_version_7_in_order_of_time() -> None:
+    made = [new_id()]
+    for _ in range(3):
+        time.sleep(0.002)
+        made.append(new_id())
+    assert made == sorted(made)
+    assert all(identifier[14] == "7" and identifier[19] in "89ab" for identifier in made)
+
+
+def test_what_was_acknowledged_survives_kill_9(trained: Trained, tmp_path: Path) -> None:
+    port = free_port()
+    environment = {**trained.environment, "PAYDESK_HOME": str(tmp_path)}
+    acknowledged: set[str] = set()
+    for _ in range(2):
+        with (tmp_path / "service.log").open("ab") as output:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "bentoml", "serve", "service:Paydesk"),
+                    *("--host", "127.0.0.1", "--port", str(port)),
+                ],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_healthy(url)
+        stop = threading.Event()
+        clients = [
+            threading.Thread(target=_score, args=(url, stop, acknowledged)) for _ in range(4)
+        ]
+        for client in clients:
+            client.start()
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        stop.set()
+        for client in clients:
+            client.join()
+    engine = open_database(f"sqlite:///{tmp_path / 'paydesk.db'}")
+    with engine.connect() as connection:
+        kept = connection.execute(select(decisions.c.decision_id)).scalars().all()
+        totals = connection.execute(text("SELECT sum(decisions) FROM decision_totals")).scalar()
+    engine.dispose()
+    print(f"{len(acknowledged)} acknowledged, {len(kept)} in the log")  # noqa: T201 (the count)
+    assert len(acknowledged) > 50
+    assert acknowledged <= set(kept)
+    assert len(kept) == len(set(kept)) == totals
+
+
+def _score(url: str, stop: threading.Event, acknowledged: set[str]) -> None:
+    with httpx.Client(base_url=url) as client:
+        while not stop.is_set():
+            try:
+                answer = client.post("/score", json={"amount": 10.0})
+            except httpx.TransportError:
+                return
+            if answer.status_code == 200:
+                acknowledged.add(answer.json()["decision_id"])
+
+
+def _wait_until_healthy(url: str) -> None:
+    for _ in range(600):
+        try:
+            if httpx.get(f"{url}/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail("the service did not start")

@@ -1,0 +1,216 @@
+"""From a registered version to the Bento store: compared, proven, and refused where it must be."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import mlflow
+import pytest
+from conftest import ROOT, Trained, free_port
+from mlflow import MlflowClient
+
+from paydesk.registry import promotion, versions
+from paydesk.registry.kinds import KINDS
+from paydesk.serving_form import ServingFormError, digest
+from paydesk.tracking_store import StoreMovedError, open_store
+
+SMALL = ["--customers", "150", "--stores", "60", "--days", "40", "--test-days", "8"]
+
+
+def paydesk(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The CLI in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "paydesk", *words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", "BENTOML_DO_NOT_TRACK": "True", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def train(script: str, uri: str, *words: str) -> None:
+    """A training script in a process of its own."""
+    command = [sys.executable, f"training/{script}.py", "--tracking-uri", uri, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def copied(trained: Trained, tmp_path: Path) -> Path:
+    """A server-less copy of the trained store whose paths are right for where it is."""
+    mlruns = tmp_path / "mlruns"
+    shutil.copytree(trained.mlruns, mlruns)
+    with sqlite3.connect(mlruns / "mlflow.db") as database:
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("model_versions", "storage_location"),
+            ("model_versions", "source"),
+            ("logged_models", "artifact_location"),
+        ):
+            database.execute(
+                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608
+                (str(trained.mlruns), str(mlruns)),
+            )
+    return mlruns
+
+
+def test_promote_compares_refuses_the_worse_and_records_force(copied: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{copied / 'mlflow.db'}"
+    # One day of customers to learn from: worse than the champion on any held-out data.
+    train("train_risk", uri, *SMALL, "--seed", "5", "--validation-days", "23", "--delay-days", "7")
+    listed = paydesk("models", "list", "--tracking-uri", uri)
+    assert listed.returncode == 0
+    assert "@champion" in listed.stdout
+    assert "@challenger" in listed.stdout
+    refused = paydesk("models", "promote", "risk", "--tracking-uri", uri)
+    assert refused.returncode == 2
+    assert "average_precision" in refused.stdout
+    assert "is not promoted: average_precision falls from" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    client = MlflowClient(uri)
+    assert str(client.get_model_version_by_alias("risk", "champion").version) == "1"
+    reasonless = paydesk("models", "promote", "risk", "--force", "--tracking-uri", uri)
+    assert reasonless.returncode == 2
+    assert "needs its reason" in reasonless.stderr
+    forced = paydesk(
+        *("models", "promote", "risk", "--force", "--why", "a drill", "--tracking-uri", uri)
+    )
+    assert forced.returncode == 0, forced.stderr
+    version = client.get_model_version_by_alias("risk", "champion")
+    assert str(version.version) == "2"
+    assert version.tags["promotion.forced"].startswith("a drill (against: ")
+    home = str(tmp_path / "bentoml")
+    pulled = paydesk("models", "pull", "--tracking-uri", uri, BENTOML_HOME=home)
+    assert pulled.returncode == 0, pulled.stderr
+    assert "is version 2 of the registry" in pulled.stdout
+
+
+def test_pulled_models_carry_where_they_come_from(trained: Trained) -> None:
+    import yaml  # noqa: PLC0415
+
+    described = yaml.safe_load((trained.model("risk") / "model.yaml").read_text("utf-8"))
+    metadata = described["metadata"]
+    version = MlflowClient(trained.tracking_uri).get_model_version_by_alias("risk", "champion")
+    assert metadata["registry_name"] == "risk"
+    assert metadata["registry_version"] == str(version.version)
+    assert metadata["run_id"] == version.run_id
+    assert metadata["serving_sha256"] == version.tags["serving.sha256"]
+    assert metadata["data_sha256"] == version.tags["data.sha256"]
+    assert metadata["metrics"]["average_precision"] > 0
+
+
+def test_an_altered_serving_form_is_not_pulled(copied: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{copied / 'mlflow.db'}"
+    described = next(copied.glob("artifacts/risk/*/artifacts/serving/model.json"))
+    described.write_text(described.read_text("utf-8").replace("0.", "0.0", 1), "utf-8")
+    done = paydesk("models", "pull", "--tracking-uri", uri, BENTOML_HOME=str(tmp_path / "b"))
+    assert done.returncode == 2
+    assert "its SHA-256 differs" in done.stderr
+    assert not (tmp_path / "b" / "models" / "risk").exists()
+
+
+def test_an_unknown_version_names_the_next_step(trained: Trained) -> None:
+    done = paydesk("models", "promote", "risk", "99", "--tracking-uri", trained.tracking_uri)
+    assert done.returncode == 2
+    assert "has no risk@99" in done.stderr
+    assert "train_risk.py" in done.stderr
+    done = paydesk("models", "promote", "fraud", "--tracking-uri", trained.tracking_uri)
+    assert done.returncode == 2
+    assert "there are risk and entities" in done.stderr
+
+
+def test_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    done = paydesk("models", "list", "--tracking-uri", uri)
+    assert done.returncode == 0
+    assert "make serve" in done.stderr
+    done = paydesk("models", "pull", "--tracking-uri", uri, BENTOML_HOME=str(tmp_path / "b"))
+    assert done.returncode == 2
+    assert "Train one" in done.stderr
+
+
+def test_a_moved_store_is_noticed(trained: Trained, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(trained.mlruns, moved)
+    with pytest.raises(StoreMovedError, match="was moved: it still points to"):
+        open_store(f"sqlite:///{moved / 'mlflow.db'}")
+
+
+def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    first = digest(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert digest(tmp_path) != first
+    (tmp_path / "b").rename(tmp_path / "a")
+    assert digest(tmp_path) == first
+    (tmp_path / "a").write_bytes(b"2")
+    assert digest(tmp_path) != first
+
+
+def test_both_kinds_measure_their_champion(trained: Trained) -> None:
+    client = open_store(trained.tracking_uri)
+    for name, kind in KINDS.items():
+        champion = versions.named(client, name, "champion")
+        compared = promotion.compare(client, kind, champion)
+        assert compared.objections == []
+        logged = champion.metrics[kind.decisive]
+        assert compared.challenger_metrics[kind.decisive] == pytest.approx(logged, abs=1e-6)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """A real `mlflow server` with a store of its own."""
+    port = free_port()
+    store = f"sqlite:///{tmp_path / 'server.db'}"
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", store, "--workers", "1"),
+        *("--artifacts-destination", str(tmp_path / "artifacts")),
+    ]
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            if httpx.get(f"{url}/health").status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    yield url
+    os.killpg(process.pid, 15)
+    process.wait(20)
+
+
+def test_a_remote_server_does_all_that_the_embedded_store_does(server: str, tmp_path: Path) -> None:
+    train("train_risk", server, *SMALL)
+    listed = paydesk("models", "list", "--tracking-uri", server)
+    assert "@champion" in listed.stdout
+    client = open_store(server)
+    champion = versions.named(client, "risk", "champion")
+    with versions.scratch() as folder:
+        KINDS["risk"].prove(versions.download(champion, "serving", folder))
+    assert mlflow.sklearn.load_model("models:/risk@champion").n_estimators == 100
+    with pytest.raises(ServingFormError, match="cannot be fetched"):
+        versions.download(champion, "nothing", str(tmp_path / "x"))
+
+
+def test_a_server_that_does_not_answer_is_one_sentence() -> None:
+    done = paydesk("models", "list", "--tracking-uri", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "cannot be reached" in done.stderr
