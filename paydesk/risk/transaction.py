@@ -31,7 +31,7 @@ class Transaction(BaseModel):
         frozen=True,
         coerce_numbers_to_str=True,
         json_schema_extra={
-            "examples": [{"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}]
+            "example": {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}
         },
     )
 
