@@ -4,11 +4,12 @@ import bentoml
 from bentoml.models import BentoModel
 
 from paydesk.entities.schema import Reading
-from paydesk.payments.payment import Payment, PaymentRecord
+from paydesk.payments.payment import PaymentRecord
 from paydesk.risk.transaction import Decision, Transaction
 from paydesk.settings import Settings
 from paydesk.web.application import Application, Email
 from paydesk.web.front import Front
+from paydesk.web.holding import PaymentOrder
 from paydesk.web.routes import bind, http_routes
 
 HTTP = http_routes()
@@ -42,9 +43,9 @@ class Paydesk:
         return await self.application.predict(email)
 
     @bentoml.api
-    async def payment(self, payment: Payment, /) -> PaymentRecord:
+    async def payment(self, order: PaymentOrder, /) -> PaymentRecord:
         """Sends a payment that a person confirmed to the bank."""
-        return (await self.application.pay(payment, None, None)).payment
+        return (await self.application.pay(order, None, None)).payment
 
     @bentoml.on_shutdown
     def close(self) -> None:

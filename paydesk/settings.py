@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -54,6 +55,9 @@ class Settings(BaseSettings):
     database_url: str = Field(default="", description="Empty: SQLite in the home folder.")
     tracking_uri: str = Field(default="", description="Empty: the embedded MLflow store.")
     mlruns: Path = Path("mlruns")
+    hold_payments_from: Literal["MEDIUM", "HIGH", "CRITICAL", "NEVER"] = Field(
+        default="CRITICAL", description="The risk from which a person has to say why it may go."
+    )
     rules_file: Path | None = Field(default=None, description="Empty: the rules shipped.")
 
     @property

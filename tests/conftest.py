@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,8 +100,14 @@ def client(running: Running) -> Iterator[httpx.Client]:
 class serving:  # noqa: N801 (reads as a verb: `with serving(...)`)
     """`paydesk serve` in a process of its own, from its welcome to a SIGTERM."""
 
-    def __init__(self, trained: Trained, home: Path, port: int) -> None:
-        self._environment = {**trained.environment, "PAYDESK_HOME": str(home)}
+    def __init__(
+        self, trained: Trained, home: Path, port: int, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self._environment = {
+            **trained.environment,
+            "PAYDESK_HOME": str(home),
+            **(settings or {}),
+        }
         self._home = home
         self._port = port
 

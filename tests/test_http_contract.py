@@ -5,10 +5,11 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Running
+from conftest import Running, Trained, free_port, serving
 
 
 def test_the_curl_lines_that_serve_prints_work_when_pasted(running: Running) -> None:
@@ -254,3 +255,29 @@ def _is_problem(answer: httpx.Response, status: int) -> None:
     assert body["title"]
     assert body["error"] == body["detail"]
     assert "Traceback" not in answer.text
+
+
+def test_a_risky_payment_is_held_until_a_person_says_why(trained: Trained, tmp_path: Path) -> None:
+    held_from_medium = {"PAYDESK_HOLD_PAYMENTS_FROM": "MEDIUM"}
+    with (
+        serving(trained, tmp_path, free_port(), held_from_medium) as started,
+        httpx.Client(base_url=started.url, timeout=30) as client,
+    ):
+        # R1 alone makes it HIGH, at any hour.
+        body = {"accountA": "Harper Ltd", "accountB": "Contoso GmbH", "amount": "9000.00"}
+        held = client.post("/payment", json=body, headers={"Idempotency-Key": "one"})
+        _is_problem(held, 403)
+        decision = held.json()["decision"]
+        assert "R1: amount > 3000" in decision["triggered_rules"]
+        assert client.get("/payments").json()["payments"] == []
+        assert client.get(f"/transaction/{decision['tx_id']}").json()["status"] == "found"
+        override = {"decision_id": decision["decision_id"], "reason": "the annual premium"}
+        other = client.post("/payment", json={**body, "amount": "9001.00", "override": override})
+        _is_problem(other, 422)
+        paid = client.post(
+            "/payment",
+            json={**body, "override": override},
+            headers={"Idempotency-Key": "one"},
+        )
+        assert paid.status_code == 201
+        assert paid.json()["note"]["override"] == override

@@ -62,6 +62,12 @@ class DecisionLog:
         with self._engine.connect() as connection:
             return connection.execute(newest).one_or_none()
 
+    def decision(self, decision_id: str) -> Row[Any] | None:
+        """The decision with this id, or None. Blocks on the database."""
+        one = select(decisions).where(decisions.c.decision_id == decision_id)
+        with self._engine.connect() as connection:
+            return connection.execute(one).one_or_none()
+
     def totals(self) -> dict[int, int]:
         """Decisions since the log began, by level, over all workers. Blocks on the database."""
         with self._engine.connect() as connection:

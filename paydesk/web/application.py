@@ -14,7 +14,7 @@ from paydesk import __version__
 from paydesk.entities.reader import Reader
 from paydesk.entities.schema import Reading
 from paydesk.payments.office import PaymentOffice, PaymentOutcome
-from paydesk.payments.payment import Payment, PaymentPage, PaymentRecord
+from paydesk.payments.payment import PaymentPage, PaymentRecord
 from paydesk.risk.forest import Forest
 from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.risk.scorer import Scorer
@@ -23,6 +23,8 @@ from paydesk.settings import Settings
 from paydesk.storage.database import now_us, open_database
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
+from paydesk.web import holding
+from paydesk.web.holding import PaymentHeldError, PaymentOrder
 
 MOST_CHARACTERS = 200_000
 
@@ -49,14 +51,14 @@ class Application:
         decisions: DecisionLog,
         office: PaymentOffice,
         *,
-        bank: str,
+        settings: Settings,
         models: dict[str, str],
     ) -> None:
         self.scorer = scorer
         self.reader = reader
         self.decisions = decisions
         self.office = office
-        self.bank = bank
+        self.settings = settings
         self.models = models
 
     @classmethod
@@ -77,7 +79,7 @@ class Application:
             Reader.load(Path(entities.path)),
             DecisionLog(engine),
             office,
-            bank=_bank(settings, office),
+            settings=settings,
             models=models,
         )
 
@@ -121,10 +123,37 @@ class Application:
         return await asyncio.to_thread(self.reader.read, email.email)
 
     async def pay(
-        self, payment: Payment, client_key: str | None, request_id: str | None
+        self, order: PaymentOrder, client_key: str | None, request_id: str | None
     ) -> PaymentOutcome:
-        """Sends a payment once; raises what PaymentOffice.pay raises."""
-        return await asyncio.to_thread(self.office.pay, payment, client_key, request_id or new_id())
+        """Sends a payment once, unless its risk holds it.
+
+        Raises PaymentHeldError, OverrideInvalidError, and what PaymentOffice.pay raises.
+        """
+        told = await asyncio.to_thread(self.office.stored, order, client_key)
+        if told is not None:
+            return told
+        level = await self._let_through(order)
+        return await asyncio.to_thread(
+            self.office.pay,
+            order,
+            client_key,
+            request_id or new_id(),
+            note=holding.note(order, level),
+        )
+
+    async def _let_through(self, order: PaymentOrder) -> Level:
+        """The payment's risk; raises PaymentHeldError where a person has to say why it may go."""
+        currency = self.settings.bank.default_currency
+        if order.override is not None:
+            decided = await asyncio.to_thread(self.decisions.decision, order.override.decision_id)
+            holding.confirmed(order, decided, currency)
+        transaction = holding.as_transaction(order, currency, datetime.now().astimezone())
+        decision = await self.score(transaction)
+        level = Level[decision.risk_level]
+        floor = self.settings.hold_payments_from
+        if order.override is None and floor != "NEVER" and level >= Level[floor]:
+            raise PaymentHeldError(decision)
+        return level
 
     async def payment(self, payment_id: str) -> PaymentRecord:
         """The payment with its history. Raises PaymentNotFoundError."""
@@ -161,19 +190,18 @@ class Application:
             "version": __version__,
             "status": "ok",
             "models": self.models,
-            "bank": self.bank,
+            "bank": self._bank(),
         }
+
+    def _bank(self) -> str:
+        if self.office.missing:
+            return "none configured"
+        return "sandbox" if self.settings.bank.sandbox else self.settings.bank.base_url
 
     def close(self) -> None:
         """Writes what waits and lets go of the database and the bank."""
         self.decisions.close()
         self.office.close()
-
-
-def _bank(settings: Settings, office: PaymentOffice) -> str:
-    if office.missing:
-        return "none configured"
-    return "sandbox" if settings.bank.sandbox else settings.bank.base_url
 
 
 def _version(model: bentoml.Model) -> str:

@@ -27,6 +27,7 @@ from paydesk.payments.errors import (
 from paydesk.payments.payment import PaymentRecord
 from paydesk.storage.database import DatabaseUnavailableError
 from paydesk.storage.decision_log import DecisionLogUnavailableError
+from paydesk.web.holding import OverrideInvalidError, PaymentHeldError
 
 log = logging.getLogger("paydesk")
 
@@ -51,15 +52,18 @@ _STATUS: dict[type[PaydeskError], int] = {
     PaymentInvalidError: 400,
     IdempotencyKeyInvalidError: 400,
     CursorInvalidError: 400,
+    PaymentHeldError: 403,
     PaymentNotFoundError: 404,
     DuplicatePaymentError: 409,
     PaymentInProgressError: 409,
     IdempotencyKeyReusedError: 422,
+    OverrideInvalidError: 422,
     PaymentRejectedError: 422,
     BankUnavailableError: 503,
     BankNotConfiguredError: 503,
     PaymentUnknownError: 504,
 }
+
 _RETRY_AFTER_S = 5
 
 
@@ -112,6 +116,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
         members["errors"] = error.fields
     if isinstance(error, PaymentInvalidError):
         members["errors"] = [{"field": error.field, "reason": error.reason}]
+    if isinstance(error, PaymentHeldError):
+        members["decision"] = error.decision.model_dump()
     payment = getattr(error, "payment", None)
     if isinstance(payment, PaymentRecord):
         members["payment"] = payment.model_dump(mode="json")

@@ -12,11 +12,11 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from paydesk.errors import PaydeskError
-from paydesk.payments.payment import Payment
 from paydesk.risk.transaction import Transaction
 from paydesk.web import bodies
 from paydesk.web.application import Application, Email
 from paydesk.web.errors import BadRequestError, answer_error, answer_unrouted, problem
+from paydesk.web.holding import PaymentOrder
 
 WELCOME = "Welcome to the transaction monitoring system!"
 _PAGES = Path(__file__).with_name("pages")
@@ -78,7 +78,7 @@ async def _predict(request: Request) -> Response:
 
 
 async def _payment(request: Request) -> Response:
-    payment = await bodies.read_model(request, Payment)
+    payment = await bodies.read_model(request, PaymentOrder)
     outcome = await _application(request).pay(
         payment, request.headers.get("idempotency-key"), request.headers.get("x-request-id")
     )
