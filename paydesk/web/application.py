@@ -143,11 +143,11 @@ class Application:
 
     async def _let_through(self, order: PaymentOrder) -> Level:
         """The payment's risk; raises PaymentHeldError where a person has to say why it may go."""
-        currency = self.settings.bank.default_currency
+        bank = self.settings.bank
         if order.override is not None:
             decided = await asyncio.to_thread(self.decisions.decision, order.override.decision_id)
-            holding.confirmed(order, decided, currency)
-        transaction = holding.as_transaction(order, currency, datetime.now().astimezone())
+            holding.confirmed(order, decided, bank)
+        transaction = holding.as_transaction(order, bank, datetime.now().astimezone())
         decision = await self.score(transaction)
         level = Level[decision.risk_level]
         floor = self.settings.hold_payments_from

@@ -9,6 +9,7 @@ from sqlalchemy import Row
 from paydesk.errors import PaydeskError
 from paydesk.payments.payment import Payment
 from paydesk.risk.transaction import Decision, Level, Transaction
+from paydesk.settings import BankSettings
 
 
 class Override(BaseModel):
@@ -59,30 +60,30 @@ class OverrideInvalidError(PaydeskError):
         )
 
 
-def subject(payment: Payment, default_currency: str) -> str:
+def subject(payment: Payment, bank: BankSettings) -> str:
     """The tx_id under which a payment is scored: the same for the same payment."""
-    return f"payment:{payment.digest(default_currency)[:32]}"
+    return f"payment:{payment.digest(bank.default_currency, sandbox=bank.sandbox)[:32]}"
 
 
-def as_transaction(payment: Payment, default_currency: str, now: datetime) -> Transaction:
+def as_transaction(payment: Payment, bank: BankSettings, now: datetime) -> Transaction:
     """What the scorer is asked about a payment; `now` in local time.
 
     Names and accounts stay in the ledger: the decision log gets none of them.
     """
-    amount, _ = payment.money(default_currency)
+    amount, _ = payment.money(bank.default_currency)
     return Transaction(
-        tx_id=subject(payment, default_currency),
+        tx_id=subject(payment, bank),
         amount=float(amount),
         category="transfer",
         hour=now.hour,
     )
 
 
-def confirmed(order: PaymentOrder, decision: Row[Any] | None, default_currency: str) -> None:
+def confirmed(order: PaymentOrder, decision: Row[Any] | None, bank: BankSettings) -> None:
     """Raises OverrideInvalidError unless `decision` is one about this payment."""
     if order.override is None:
         return
-    if decision is None or decision.tx_id != subject(order, default_currency):
+    if decision is None or decision.tx_id != subject(order, bank):
         raise OverrideInvalidError(order.override.decision_id)
 
 
