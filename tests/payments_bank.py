@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,18 @@ class RunningSandbox:
     @contextmanager
     def fresh_books(self, folder: Path) -> Iterator[None]:
         before, self._sandbox.books = self._sandbox.books, Books(folder / "fresh.db")
+        options = self._sandbox.options
         try:
             yield
         finally:
+            self._sandbox.options = options
+            self.faults.clear()
             self._sandbox.books.close()
             self._sandbox.books = before
+
+    def token_life_s(self, seconds: float) -> None:
+        """Tokens given out from now on are good for so long."""
+        self._sandbox.options = replace(self._sandbox.options, token_life_s=seconds)
 
     def order(self, fault: str, call: Call = "initiate", times: int = 1) -> None:
         self.faults.order(FAULTS[fault], call, times)

@@ -26,7 +26,6 @@ def bank(_server: RunningSandbox, tmp_path: Path) -> Iterator[RunningSandbox]:
     """A sandbox with empty books and no faults; what it takes is settled at once (ACSC)."""
     with _server.fresh_books(tmp_path):
         yield _server
-    _server.faults.clear()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ any answer; callers may die at any point; the reconciler runs whenever it likes.
 """
 
 import os
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -129,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         target=calls,
         amount=st.sampled_from(["1.00", "2.00"]),
-        key=st.sampled_from(["a", "b", None]),
+        key=st.sampled_from(["a", None]),
     )
     def begins(self, amount: str, key: str | None) -> Any:
         """A caller comes with a payment: the office's steps up to the call."""
@@ -140,10 +139,17 @@ class LedgerMachine(RuleBasedStateMachine):
             return multiple()
         return self._claims(entry.payment.payment_id)
 
-    @rule(target=calls, chance=st.randoms(use_true_random=False))
-    def takes_up(self, chance: Any) -> Any:
+    @rule(target=calls, number=st.integers(0, 3))
+    def takes_up(self, number: int) -> Any:
         """Somebody, a worker or the reconciler, tries to take up any payment there is."""
-        return self._claims(chance.choice(sorted(self.entries)))
+        payment_ids = sorted(self.entries)
+        return self._claims(payment_ids[number % len(payment_ids)])
+
+    @rule(target=calls, call=calls, waits_s=st.sampled_from([0, 31]))
+    def takes_over(self, call: Call, waits_s: int) -> Any:
+        """Another worker tries to take the payment of a call that is still on its way."""
+        self.time.now += waits_s * 1_000_000
+        return self._claims(call.claim.payment_id)
 
     def _claims(self, payment_id: str) -> Any:
         claim = self.ledger.claim(payment_id, "r", _LEASE_S)
@@ -157,12 +163,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.on_the_way.append(call)
         return call
 
-    @rule(call=calls)
+    @rule(call=st.one_of(calls, loose))
     def reaches_the_bank(self, call: Call) -> None:
-        self._reaches(call)
-
-    @rule(call=loose)
-    def reaches_the_bank_after_its_caller_died(self, call: Call) -> None:
         self._reaches(call)
 
     def _reaches(self, call: Call) -> None:
@@ -206,13 +208,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.reconciler.run()
 
     @invariant()
-    def no_payment_is_booked_twice(self) -> None:
-        booked = Counter(booking.end_to_end for booking in self.books.bookings())
-        assert all(times == 1 for times in booked.values()), booked
-
-    @invariant()
-    def what_the_ledger_says_of_the_money_is_true(self) -> None:
-        booked = {booking.end_to_end: booking for booking in self.books.bookings()}
+    def no_payment_is_booked_twice_and_the_ledger_tells_the_truth(self) -> None:
+        bookings = self.books.bookings()
+        booked = {booking.end_to_end: booking for booking in bookings}
+        assert len(booked) == len(bookings), bookings
         pending = {
             call.claim.payment_id
             for call in self.on_the_way
@@ -227,11 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if payment.state == "accepted":
                 assert booking is not None
                 assert payment.bank_reference == booking.reference
-
-    @invariant()
-    def every_change_is_one_that_the_table_allows(self) -> None:
-        for payment_id in self.entries:
-            states = [event.state for event in self.ledger.entry(payment_id).payment.history]
+            states = [event.state for event in payment.history]
             assert states[0] == "recorded"
             for before, after in pairwise(states):
                 assert after in NEXT[before] or before == after == "unknown"
@@ -243,8 +238,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for _ in range(3):
             self.time.now += 1_000 * 1_000_000
             self.reconciler.run()
-        self.no_payment_is_booked_twice()
-        self.what_the_ledger_says_of_the_money_is_true()
+        self.no_payment_is_booked_twice_and_the_ledger_tells_the_truth()
         for payment_id in self.entries:
             entry = self.ledger.entry(payment_id)
             assert entry.payment.state != "sent"
@@ -264,7 +258,7 @@ def _memory_database() -> Engine:
 
 TestNoOrderOfEventsBooksTwice = LedgerMachine.TestCase
 TestNoOrderOfEventsBooksTwice.settings = settings(
-    max_examples=int(os.environ.get("PAYDESK_LEDGER_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("PAYDESK_LEDGER_EXAMPLES", "100")),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

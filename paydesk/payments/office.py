@@ -71,7 +71,9 @@ class PaymentOffice:
         self.missing: list[str] = missing_settings(bank)
         self._bank = client or BankClient(bank)
         self._lease_s = bank.deadline_s + LEASE_MARGIN_S
-        self._reconciler = Reconciler(self._ledger, self._bank, self._lease_s, sandbox=bank.sandbox)
+        self._reconciler = Reconciler(
+            self._ledger, self._bank, self._lease_s, sandbox=bank.sandbox, clock=clock
+        )
         self._every_s = reconcile_every_s
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -128,10 +129,16 @@ class Sandbox:
     def __init__(self, books: Books, options: SandboxOptions) -> None:
         self.books = books
         self.faults = FaultPlan(options.fault_rate, options.seed)
-        self._options = options
+        self.options = options
         self._hang_up: Callable[[Request], None] = lambda _: None
-        # A caller that dies in its request is what this bank is for, not an error of the bank.
-        self.app = Starlette(routes=self._routes(), exception_handlers={ClientDisconnect: _gone})
+        self.app = Starlette(
+            routes=self._routes(),
+            exception_handlers={
+                # A caller that dies in its request is what this bank is for, not an error of it.
+                ClientDisconnect: _gone,
+                HTTPException: _not_found,
+            },
+        )
 
     def server(
         self, host: str, port: int, certificate: Path | None = None, key: Path | None = None
@@ -180,14 +187,14 @@ class Sandbox:
         form = await request.form()
         expected = {
             "grant_type": "client_credentials",
-            "client_id": self._options.client_id,
-            "client_secret": self._options.client_secret.get_secret_value(),
+            "client_id": self.options.client_id,
+            "client_secret": self.options.client_secret.get_secret_value(),
         }
 
         def give(_: Fault) -> Response:
             if {name: form.get(name) for name in expected} != expected:
                 return _json({"error": "invalid_client"}, 401)
-            life_s = self._options.token_life_s
+            life_s = self.options.token_life_s
             return _json(
                 {
                     "access_token": self.books.new_token(life_s),
@@ -211,7 +218,7 @@ class Sandbox:
                     body,
                     first_status=fault.first_status,
                     later_status=fault.later_status,
-                    changes_after_s=self._options.settles_after_s,
+                    changes_after_s=self.options.settles_after_s,
                 )
             except KeyReusedError:
                 return _problem(422, "This Idempotency-Key came with another body.")
@@ -350,6 +357,12 @@ def run(
 
 async def _gone(_: Request, _error: Exception) -> Response:
     return Response(status_code=400)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for nothing else)
+    detail = f"{request.method} {request.url.path} is no call of this bank."
+    return _problem(error.status_code, detail, error.headers)
 
 
 def _unfit(body: bytes) -> Response | None:

@@ -65,6 +65,7 @@ class Books:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(_SCHEMA)
+        self.tokens_given = 0
 
     def close(self) -> None:
         """Closes the file."""
@@ -76,6 +77,7 @@ class Books:
         with self._writing() as connection:
             connection.execute("DELETE FROM tokens WHERE ends_at < ?", (self._clock(),))
             connection.execute("INSERT INTO tokens VALUES (?, ?)", (token, self._clock() + life_s))
+        self.tokens_given += 1
         return token
 
     def knows_token(self, token: str) -> bool:
@@ -84,6 +86,11 @@ class Books:
             "SELECT 1 FROM tokens WHERE token = ? AND ends_at > ?", (token, self._clock())
         )
         return found.fetchone() is not None
+
+    def tokens(self) -> list[str]:
+        """The tokens that are known now, for whoever checks that they are nowhere else."""
+        found = self._connection.execute("SELECT token FROM tokens")
+        return [str(token) for (token,) in found.fetchall()]
 
     def revoke_tokens(self) -> None:
         """Forgets every token."""
