@@ -33,7 +33,10 @@ def open_database(url: str) -> Engine:
     SQLite runs in WAL mode with synchronous FULL: a commit that returned survives a power cut.
     Raises DatabaseUnavailableError when the database cannot be opened.
     """
-    engine = connect(url)
+    try:
+        engine = connect(url)
+    except OSError as error:
+        raise DatabaseUnavailableError(_unavailable(url, error)) from error
     try:
         migrate(engine)
     except (SQLAlchemyError, OSError) as error:
