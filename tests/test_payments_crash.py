@@ -30,7 +30,7 @@ from paydesk.storage.database import open_database
 pytest_plugins = ["payments_fixtures"]
 
 _HERE = Path(__file__).parent
-_PAYMENTS = int(os.environ.get("PAYDESK_CRASH_PAYMENTS", "60"))
+_PAYMENTS = int(os.environ.get("PAYDESK_CRASH_PAYMENTS", "40"))
 _CLIENTS = 20
 _LIVES_S = (1.0, 2.0) if _PAYMENTS < 500 else (3.0, 6.0)
 _GIVE_UP_S = 90 + _PAYMENTS

@@ -8,6 +8,7 @@ from payments_bank import RunningSandbox, a_payment
 from payments_clock import Clock
 from sqlalchemy import Engine, select, update
 
+from paydesk.payments.answers import InDoubt, Taken
 from paydesk.payments.errors import (
     BankNotConfiguredError,
     BankUnavailableError,
@@ -15,6 +16,7 @@ from paydesk.payments.errors import (
     PaymentSettledError,
     PaymentUnknownError,
 )
+from paydesk.payments.ledger import Draft, Ledger
 from paydesk.payments.office import PaymentOffice
 from paydesk.payments.payment import PaymentRecord
 from paydesk.settings import BankSettings
@@ -28,6 +30,10 @@ _HOUR_S = 3_600
 @pytest.fixture
 def office(engine: Engine, bank: RunningSandbox, clock: Clock) -> PaymentOffice:
     return PaymentOffice(engine, bank.settings(), clock=clock)
+
+
+def a_draft(payment_id: str) -> Draft:
+    return Draft(payment_id, "Alice", "Bob", "1.00", "EUR", "d" * 64, b"{}", sandbox=True)
 
 
 def _unknown(office: PaymentOffice, bank: RunningSandbox, fault: str = "drop_after") -> str:
@@ -197,7 +203,48 @@ def test_a_second_reference_for_one_payment_is_cried_out(
     clock.advance(60)
     office.reconcile()
     assert "names a second reference" in caplog.text
-    assert "names a second reference" in office.payment(payment.payment_id).history[-1].detail
+    told = office.payment(payment.payment_id)
+    assert told.state == "unknown"
+    assert "names a second reference" in told.history[-1].detail
+    clock.advance(_HOUR_S)
+    assert office.reconcile() == 0  # From here on it is a person's.
+
+
+def test_what_a_person_got_wrong_is_put_right_by_the_banks_own_word_and_not_quietly(
+    engine: Engine, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    ledger = Ledger(engine, clock)
+    ledger.record(a_draft("p"), "r", 0)
+    late = ledger.claim("p", "r", 1.0)
+    assert late is not None
+    ledger.settle(late, InDoubt("timeout", 1), "r", 5.0)
+    assert ledger.settle_by_hand("p", None, "misread", "r").payment.state == "rejected"
+    ended = ledger.settle(late, Taken("ref", "PDNG", {}), "r", 5.0).payment
+    assert (ended.state, ended.bank_reference) == ("accepted", "ref")
+    assert "rejected here. Ask it." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "state", "status"),
+    [
+        (["PDNG", "ACSC", "PDNG"], "accepted", "ACSC"),
+        (["PDNG", "RJCT", "PDNG"], "rejected", "RJCT"),
+        (["PDNG", "ACSP", "ACSC"], "accepted", "ACSC"),
+        (["ACSC", "RJCT"], "rejected", "RJCT"),
+        (["WXYZ"], "unknown", "WXYZ"),
+        (["RJCT", "RJCT"], "rejected", "RJCT"),
+    ],
+)
+def test_the_banks_last_word_is_not_taken_back_by_a_replay_of_its_first(
+    engine: Engine, clock: Clock, words: list[str], state: str, status: str
+) -> None:
+    ledger = Ledger(engine, clock)
+    ledger.record(a_draft("p"), "r", 0)
+    claim = ledger.claim("p", "r", 1.0)
+    assert claim is not None
+    for word in words:
+        ended = ledger.settle(claim, Taken("ref", word, {}), "r", 5.0).payment
+    assert (ended.state, ended.bank_status) == (state, status)
 
 
 def test_started_it_reconciles_at_once_and_then_again(

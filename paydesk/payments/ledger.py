@@ -32,7 +32,7 @@ NEXT: Final[Mapping[State, frozenset[State]]] = {
     "sent": frozenset({"recorded", "accepted", "rejected", "unknown", "sent"}),
     "unknown": frozenset({"sent", "accepted", "rejected"}),
     "accepted": frozenset({"accepted", "rejected"}),
-    "rejected": frozenset(),
+    "rejected": frozenset({"accepted"}),  # Only by the bank's own word, and never quietly.
 }
 
 # ISO 20022 payment status codes. One that is not here leaves the payment unknown.
@@ -88,8 +88,6 @@ class Entry:
     payment: PaymentRecord
     digest: str
     client_key: str | None
-    bank_key: str
-    first_sent_at_us: int | None
     due_at_us: int | None
 
 
@@ -374,21 +372,15 @@ class Ledger:
     ) -> None:
         state = _state_of(answer.status)
         if row.bank_reference not in {None, answer.reference}:
-            # Two references for one key: the bank may have booked twice, and a person must know.
-            detail = f"the bank names a second reference for this payment: {answer.reference}"
-            _event(connection, row.payment_id, now, row.state, detail, request_id)
-            _log.error("Payment %s: %s. Ask the bank.", row.payment_id, detail)
+            self._second_reference(connection, row, now, answer, request_id)
             return
-        if row.state == state == "accepted" and row.bank_status == answer.status:
+        # A replay repeats the bank's first answer: what came later is not taken back by it.
+        repeated = row.bank_status == answer.status
+        taken_back = row.bank_status in _FINAL and answer.status not in _FINAL
+        if state not in NEXT[row.state] or (row.state != "sent" and (repeated or taken_back)):
             return
-        if state not in NEXT[row.state]:
-            if row.state == "rejected":
-                detail = (
-                    f"the bank says {answer.status} ({answer.reference}), but it is rejected here"
-                )
-                _event(connection, row.payment_id, now, row.state, detail, request_id)
-                _log.error("Payment %s: %s. Ask the bank.", row.payment_id, detail)
-            return
+        if row.state == "rejected":
+            _log.error("The bank has taken payment %s, rejected here. Ask it.", row.payment_id)
         final = answer.status in _FINAL
         _change(
             connection,
@@ -403,6 +395,19 @@ class Ledger:
             in_doubt=state == "unknown",
             due_at_us=None if final else ask_at,
         )
+
+    def _second_reference(
+        self, connection: Connection, row: Row[Any], now: int, answer: Taken, request_id: str
+    ) -> None:
+        """Two references for one key: the bank may have booked twice, and a person must look."""
+        detail = f"the bank names a second reference for this payment: {answer.reference}"
+        _log.error("Payment %s: %s. Ask the bank.", row.payment_id, detail)
+        if row.state == "sent":
+            _change(
+                connection, row, now, "unknown", detail, request_id, in_doubt=True, due_at_us=None
+            )
+        else:
+            _event(connection, row.payment_id, now, row.state, detail, request_id)
 
     def _entry(self, connection: Connection, row: Row[Any]) -> Entry:
         events = connection.execute(
@@ -520,8 +525,6 @@ def _bare_entry(row: Row[Any], history: tuple[PaymentEvent, ...] = ()) -> Entry:
         payment=_record(row, history),
         digest=row.request_digest,
         client_key=row.client_key,
-        bank_key=row.bank_key,
-        first_sent_at_us=row.first_sent_at_us,
         due_at_us=row.due_at_us,
     )
 

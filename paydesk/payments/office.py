@@ -35,6 +35,7 @@ LEASE_MARGIN_S = 2.0
 KEY_LENGTH = 255
 _ASK_IN_S = 5
 _IN_PROGRESS_S = 2
+_CLOSE_S = 5
 _FOR_A_PERSON_S = 3_600
 
 _log = logging.getLogger(__name__)
@@ -86,10 +87,14 @@ class PaymentOffice:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the reconciling after the call that it is at, and closes the bank's connections."""
+        """Ends the reconciling, and closes the bank's connections.
+
+        A call that the reconciler is at is waited for, but not for long: cut off, it is taken up
+        again like any other.
+        """
         self._closing.set()
         if self._thread is not None:
-            self._thread.join(self._lease_s)
+            self._thread.join(_CLOSE_S)
         self._bank.close()
 
     def pay(

@@ -106,6 +106,8 @@ class Reconciler:
         asked = self._bank.status(payment.bank_reference, request_id)
         if isinstance(asked, Taken):
             return self._ledger.follow(payment.payment_id, asked, request_id, ask_in_s)
+        if isinstance(asked, NotKnown):
+            _log.error("The bank does not know payment %s, which it took.", payment.payment_id)
         return None
 
     def _ask_in_s(self, entry: Entry) -> float:
