@@ -64,8 +64,9 @@ def copied(trained: Trained, tmp_path: Path) -> Path:
 
 def test_promote_compares_refuses_the_worse_and_records_force(copied: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{copied / 'mlflow.db'}"
-    # One day of customers to learn from: worse than the champion on any held-out data.
-    train("train_risk", uri, *SMALL, "--seed", "5", "--validation-days", "23", "--delay-days", "7")
+    # Five days of few customers to learn from: worse than the champion on any held-out data.
+    few = ["--customers", "300", "--stores", "60", "--days", "40", "--test-days", "8"]
+    train("train_risk", uri, *few, "--seed", "5", "--validation-days", "20", "--delay-days", "7")
     listed = paydesk("models", "list", "--tracking-uri", uri)
     assert listed.returncode == 0
     assert "@champion" in listed.stdout
@@ -73,7 +74,8 @@ def test_promote_compares_refuses_the_worse_and_records_force(copied: Path, tmp_
     refused = paydesk("models", "promote", "risk", "--tracking-uri", uri)
     assert refused.returncode == 2
     assert "average_precision" in refused.stdout
-    assert "is not promoted: average_precision falls from" in refused.stderr
+    assert "risk version 2 is not promoted: " in refused.stderr
+    assert "average_precision falls from" in refused.stderr
     assert "Traceback" not in refused.stderr
     client = MlflowClient(uri)
     assert str(client.get_model_version_by_alias("risk", "champion").version) == "1"
