@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from payments_bank import RunningSandbox, a_payment
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from paydesk.payments.errors import (
     BankNotConfiguredError,
@@ -19,6 +19,7 @@ from paydesk.payments.errors import (
 )
 from paydesk.payments.office import PaymentOffice, PaymentOutcome
 from paydesk.settings import BankSettings
+from paydesk.storage.database import DatabaseUnavailableError
 
 pytest_plugins = ["payments_fixtures"]
 
@@ -191,6 +192,17 @@ def test_the_note_of_a_held_payment_is_kept_with_it(office: PaymentOffice) -> No
     note = {"decision_id": "d-1", "reason": "called the payee"}
     made = office.pay(a_payment(), "key-1", "r", note=note).payment
     assert office.payment(made.payment_id).note == note
+
+
+def test_without_its_ledger_the_office_sends_nothing(
+    office: PaymentOffice, bank: RunningSandbox, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE payment_events RENAME TO gone"))
+    for key in ("key", None):
+        with pytest.raises(DatabaseUnavailableError, match="The ledger cannot be used now"):
+            office.pay(a_payment(), key, "r")
+    assert bank.books.bookings() == []
 
 
 def test_stored_finds_only_what_is_settled(office: PaymentOffice) -> None:

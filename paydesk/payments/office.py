@@ -128,7 +128,7 @@ class PaymentOffice:
             raise PaymentUnknownError(entry.payment, _FOR_A_PERSON_S)
         claim = self._ledger.claim(entry.payment.payment_id, request_id, self._lease_s)
         if claim is None:
-            return self._elsewhere(entry.payment.payment_id)
+            return self._elsewhere(draft, entry.payment.payment_id)
         return self._send(claim, request_id)
 
     def stored(self, payment: Payment, client_key: str | None) -> PaymentOutcome | None:
@@ -211,9 +211,13 @@ class PaymentOffice:
         if not (never_sent and earlier.digest == draft.digest):
             raise DuplicatePaymentError(earlier.payment, self._settings.duplicate_window_s)
 
-    def _elsewhere(self, payment_id: str) -> PaymentOutcome:
+    def _elsewhere(self, draft: Draft, payment_id: str) -> PaymentOutcome:
         """What to tell when another request has the payment, or has just ended it."""
-        return _told(self._ledger.entry(payment_id), replayed=True)
+        entry = self._ledger.entry(payment_id)
+        if draft.client_key is None:
+            # Two came at once without a key: one of them pays, the other is its duplicate.
+            raise DuplicatePaymentError(entry.payment, self._settings.duplicate_window_s)
+        return _told(entry, replayed=True)
 
     def _send(self, claim: Claim, request_id: str) -> PaymentOutcome:
         answer = ask(self._bank, claim, request_id, self._clock)
