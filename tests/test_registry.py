@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import mlflow
 import pytest
+import yaml
 from conftest import ROOT, Trained, free_port
 from mlflow import MlflowClient
 
@@ -96,8 +97,6 @@ def test_promote_compares_refuses_the_worse_and_records_force(copied: Path, tmp_
 
 
 def test_pulled_models_carry_where_they_come_from(trained: Trained) -> None:
-    import yaml  # noqa: PLC0415
-
     described = yaml.safe_load((trained.model("risk") / "model.yaml").read_text("utf-8"))
     metadata = described["metadata"]
     version = MlflowClient(trained.tracking_uri).get_model_version_by_alias("risk", "champion")

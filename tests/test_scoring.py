@@ -132,12 +132,8 @@ def test_served_scores_equal_scikit_learns_own_on_10_000_rows(trained: Trained) 
         data["amount"].to_numpy(), data["timestamp"].dt.hour.to_numpy(), data["category"].tolist()
     )
     own = native.predict_proba(pd.DataFrame(features, columns=forest.encoder.names))
-    served = [
-        scorer.score(
-            Transaction(amount=row.amount, category=row.category, timestamp=row.timestamp)
-        ).probability
-        for row in data.itertuples()
-    ]
+    rows = data[["amount", "category", "timestamp"]].to_dict("records")
+    served = [scorer.score(Transaction.model_validate(row)).probability for row in rows]
     assert np.abs(np.array(served) - own[:, 1]).max() <= 1e-6
 
 
@@ -154,16 +150,9 @@ def test_score_columns_gives_the_verdicts_of_score(trained: Trained) -> None:
             },
         }
     )
-    for n, row in enumerate(data.itertuples()):
-        one = scorer.score(
-            Transaction(
-                amount=row.amount,
-                category=row.category,
-                timestamp=row.timestamp,
-                store=row.store,
-                customer_id=row.customer_id,
-            )
-        )
+    fields = ["amount", "category", "timestamp", "store", "customer_id"]
+    for n, row in enumerate(data[fields].to_dict("records")):
+        one = scorer.score(Transaction.model_validate(row))
         assert verdicts.levels[n] == one.level
         assert verdicts.points[n] == one.points
         assert verdicts.fraud[n] == one.fraud

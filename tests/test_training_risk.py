@@ -115,7 +115,8 @@ def test_levels_of_columns_are_levels_of_one() -> None:
 def test_the_registry_has_all_that_people_look_at(trained: Trained) -> None:
     client = MlflowClient(trained.tracking_uri)
     version = client.get_model_version_by_alias("risk", "champion")
-    run = client.get_run(version.run_id)
+    run_id = str(version.run_id)
+    run = client.get_run(run_id)
     metrics = run.data.metrics
     for metric in (
         *("roc_auc", "average_precision", "card_precision_at_100", "recall_at_budget", "brier"),
@@ -126,12 +127,12 @@ def test_the_registry_has_all_that_people_look_at(trained: Trained) -> None:
     assert metrics["rules_average_precision"] > metrics["majority_average_precision"]
     assert {"data.source", "data.sha256", "git.commit"} <= run.data.tags.keys()
     assert {"seed", "trees", "threshold_high", "share_high"} <= run.data.params.keys()
-    plots = {Path(item.path).stem for item in client.list_artifacts(version.run_id, "plots")}
+    plots = {Path(item.path).stem for item in client.list_artifacts(run_id, "plots")}
     assert plots == {
         *("precision_recall", "calibration", "score_distribution", "feature_importance"),
         "confusion_at_thresholds",
     }
-    kept = {item.path for item in client.list_artifacts(version.run_id)}
+    kept = {item.path for item in client.list_artifacts(run_id)}
     assert {"model_card.md", "serving", "holdout", "plots", "tables"} <= kept
 
 

@@ -32,9 +32,7 @@ def prepare(settings: Settings) -> None:
             message = f"Training {name} failed; the lines above say why."
             raise PaydeskError(message)
     for name, model in zip(KINDS, pull_champions(client), strict=True):
-        console.print(
-            f"Serving {model.tag.name} version {model.info.metadata['registry_version']}."
-        )
+        console.print(f"{name} version {registry_version(model)} is ready to serve.")
 
 
 if __name__ == "__main__":
