@@ -45,6 +45,8 @@ def run(url: str, key: str | None, console: Console) -> None:
         decisions = [(tx, _post(session, f"{base}/score", tx)) for tx in TRANSACTIONS]
         reading = _post(session, f"{base}/predict", {"email": EMAIL})
     console.print(_table(decisions))
+    labels = {label for _, decision in decisions for label in decision["triggered_rules"]}
+    console.print("   ".join(sorted(labels)), highlight=False)
     counts = Counter(decision["risk_level"] for _, decision in decisions)
     console.print("   ".join(f"{level.name} {counts[level.name]}" for level in reversed(Level)))
     console.print(f"\n{EMAIL}\n", style="dim", markup=False, highlight=False)
@@ -75,7 +77,7 @@ def _table(decisions: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
             decision["risk_level"],
             str(decision["score"]),
             f"{decision['fraud_probability']:.3f}",
-            ", ".join(decision["triggered_rules"]),
+            " ".join(label.partition(":")[0] for label in decision["triggered_rules"]),
         )
     return table
 

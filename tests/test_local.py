@@ -85,7 +85,8 @@ def test_try_shows_ten_transactions_and_a_mail(running: Running) -> None:
     assert rows == [f"TX{n:03d}" for n in range(1, 11)]
     golden = next(line for line in done.stdout.splitlines() if "TX003" in line)
     assert "CRITICAL" in golden
-    assert "R3: night hour" in golden
+    assert "R1 R2 R3" in golden
+    assert "R1: amount > 3000   R2: electronics > 1500   R3: night hour" in done.stdout
     assert re.search(r"amount +1250.00", done.stdout)
     assert re.search(r"currency +EUR", done.stdout)
 
