@@ -1,7 +1,9 @@
 """What the routes and the BentoML endpoints both call: score, read and pay, and look up."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from paydesk.web import holding
 from paydesk.web.holding import PaymentHeldError, PaymentOrder
 
 MOST_CHARACTERS = 200_000
+_BANK_CALLS = 32  # at a time, a worker
 
 
 class Email(BaseModel):
@@ -59,6 +62,7 @@ class Application:
         self.decisions = decisions
         self.office = office
         self.settings = settings
+        self._bank_threads = ThreadPoolExecutor(_BANK_CALLS, thread_name_prefix="bank")
         self.models = models
 
     @classmethod
@@ -133,13 +137,15 @@ class Application:
         if told is not None:
             return told
         level = await self._let_through(order)
-        return await asyncio.to_thread(
+        # Threads of its own: a bank that stalls must not hold up whoever reads the database.
+        call = partial(
             self.office.pay,
             order,
             client_key,
             request_id or new_id(),
             note=holding.note(order, level),
         )
+        return await asyncio.get_running_loop().run_in_executor(self._bank_threads, call)
 
     async def _let_through(self, order: PaymentOrder) -> Level:
         """The payment's risk; raises PaymentHeldError where a person has to say why it may go."""
@@ -200,6 +206,7 @@ class Application:
 
     def close(self) -> None:
         """Writes what waits and lets go of the database and the bank."""
+        self._bank_threads.shutdown()
         self.decisions.close()
         self.office.close()
 
