@@ -6,16 +6,16 @@ from paydesk.entities.currencies import is_currency_mark
 from paydesk.entities.tokens import Token
 from training.markup import Mail
 
-# What the span tagger tells apart: the four fields, and what could be taken for one of them.
+# What the span tagger tells apart; roles are decided later, so the tags of all roles fall together.
 _KIND = {
-    "to_org": "ACCOUNT_A",
-    "to_per": "ACCOUNT_A",
-    "from_org": "ACCOUNT_B",
-    "from_per": "ACCOUNT_B",
-    "amt": "AMOUNT",
-    "cur": "CURRENCY",
+    "to_org": "ORG",
+    "from_org": "ORG",
     "org": "ORG",
+    "to_per": "PER",
+    "from_per": "PER",
     "per": "PER",
+    "amt": "SUM",
+    "cur": "CUR",
     "date": "DATE",
     "ref": "REF",
 }

@@ -7,118 +7,189 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from paydesk.entities.evaluation import evaluate
-from paydesk.entities.features import VERSION, token_features
-from paydesk.entities.reader import EXAMPLES, MODEL, TAGGER, Reader, verify
-from paydesk.entities.tokens import tokenize
+from paydesk.entities.evaluation import FIELDS, evaluate
+from paydesk.entities.features import VERSION
+from paydesk.entities.reader import EXAMPLES, MODEL, ROLES, TAGGER, Reader, verify
 from paydesk.errors import PaydeskError
+from paydesk.serving_form import ServingFormError
 from paydesk.settings import Settings
-from training.alignment import tag
-from training.emails import (
-    CORPUS,
-    Variator,
-    load_corpus,
-    load_own,
-    split_by_template,
-    write_holdout,
-)
-from training.markup import Mail, MailError
+from training.emails import CORPUS, load_corpus, load_own, split_by_template, write_holdout
+from training.markup import Mail, MailError, load_marked
+
+if TYPE_CHECKING:
+    from training.entities_fit import Fitted
+    from training.tracking import Published
 
 TRUSTED_TYPES = [
     "sklearn_crfsuite.estimator.CRF",
     "sklearn_crfsuite._fileresource.FileResource",
     "pycrfsuite._logparser.TrainLogParser",
 ]
+HELD_OUT = Path(__file__).parents[1] / "tests/data/emails/dev.jsonl"
 
-_HELD_OUT = 0.15
-_FEWEST = 4
+_SHARE_HELD_OUT = 0.15
+_FEWEST = 8
 _EXAMPLES = 20
-_CRF = {"algorithm": "lbfgs", "c1": 0.1, "c2": 0.1, "max_iterations": 80}
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The mail to learn from, where it came from, and the SHA-256 of it."""
+    """Mail to learn from and mail held out, where it came from, and the SHA-256 of it."""
 
-    mails: Sequence[Mail]
+    learned: Sequence[Mail]
+    held_out: Sequence[Mail]
     name: str
     digest: str
 
 
-def read_source(data: Path | None) -> Source:
-    """The user's own mail in `data`, or the corpus shipped.
+def read_source(data: Path | None, seed: int) -> Source:
+    """The user's own mail in `data`, split by template, or the corpus shipped, with the hand-written
+    development mail held out.
 
     Raises MailError when there is too little to train on and hold out.
     """
-    mails = load_own(data) if data else load_corpus()
+    if data is None:
+        digest = _digest(sorted(CORPUS.glob("*.jsonl")))
+        return Source(load_corpus(), load_marked(HELD_OUT), "training/corpus", digest)
+    mails = load_own(data)
     if len(mails) < _FEWEST:
-        message = f"{data} holds {len(mails)} mails; training needs at least {_FEWEST}."
+        message = f"{data} holds {len(mails)} mails; write at least {_FEWEST} to train on."
         raise MailError(message)
     if not any(mail.spans for mail in mails):
-        message = f"{data} has no span in any mail; annotate some: [start, end, label]."
+        message = f"{data}: 'spans' is empty in every mail; annotate some as [start, end, label]."
         raise MailError(message)
-    files = [data] if data else sorted(CORPUS.glob("*.jsonl"))
-    content = b"".join(path.read_bytes() for path in files)
-    name = str(data.resolve()) if data else "training/corpus"
-    return Source(mails, name, hashlib.sha256(content).hexdigest())
+    learned, held_out = split_by_template(mails, _SHARE_HELD_OUT, seed)
+    return Source(learned, held_out, str(data.resolve()), _digest([data]))
 
 
-def featurize(mails: Sequence[Mail]) -> tuple[list[list[list[str]]], list[list[str]]]:
-    """For every mail its tokens' features, and its tokens' tags."""
-    rows, tags = [], []
-    for mail in mails:
-        tokens = tokenize(mail.text)
-        if tokens:
-            rows.append(token_features(mail.text, tokens))
-            tags.append(tag(mail, tokens))
-    return rows, tags
+def _digest(files: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def fit(mails: Sequence[Mail]) -> Any:
-    """A sklearn-crfsuite CRF fitted on `mails`."""
-    from sklearn_crfsuite import CRF
+def write_serving_form(fitted: "Fitted", held_out: Sequence[Mail], folder: Path) -> None:
+    """The serving form in `folder`, with the native model's answers as examples.
 
-    rows, tags = featurize(mails)
-    return CRF(**_CRF).fit(rows, tags)
-
-
-def write_serving_form(crf: Any, held_out: Sequence[Mail], folder: Path) -> None:
-    """The serving form of `crf` in `folder`, with the native model's answers as examples.
-
-    Raises ServingFormError when the serving form answers otherwise than `crf` on any held-out mail.
+    Raises ServingFormError when the serving form tags any held-out mail otherwise than the native
+    CRF does.
     """
+    from training.entities_fit import featurize  # noqa: PLC0415 (scikit-learn takes seconds)
+
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TAGGER).write_bytes(Path(crf.modelfile.name).read_bytes())
-    model = {"kind": "entities", "features": VERSION}
-    (folder / MODEL).write_text(json.dumps(model, indent=1) + "\n", encoding="utf-8")
-    rows, _ = featurize(held_out)
-    texts = [mail.text for mail in held_out if tokenize(mail.text)]
-    examples = [
-        {"text": text, "tags": [str(t) for t in tags]}
-        for text, tags in zip(texts, crf.predict(rows), strict=True)
-    ]
-    written = folder / EXAMPLES
-    written.write_text(json.dumps({"examples": examples}, ensure_ascii=False), encoding="utf-8")
+    (folder / TAGGER).write_bytes(Path(fitted.crf.modelfile.name).read_bytes())
+    _write_json(folder / ROLES, fitted.weights)
+    model = {"kind": "entities", "features": VERSION, "calibration": fitted.calibration}
+    _write_json(folder / MODEL, model)
+    reader = Reader.load(folder)
+    native = fitted.crf.predict(featurize(held_out)[0])
+    examples = []
+    for mail, tags in zip(held_out, native, strict=True):
+        if reader.tags(mail.text) != [str(tag) for tag in tags]:
+            message = f"Mail {mail.id}: the serving form tags it otherwise than the native CRF."
+            raise ServingFormError(message)
+        fields = reader.read(mail.text).model_dump(include=set(FIELDS))
+        examples.append({"text": mail.text, "tags": [str(t) for t in tags], "fields": fields})
+    _write_json(folder / EXAMPLES, {"examples": examples[:_EXAMPLES]})
     verify(folder)
-    kept = {"examples": examples[:_EXAMPLES]}
-    written.write_text(json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+
+
+def train(data: Path | None, seed: int, uri: str, console: Console) -> "Published":
+    """The whole way from mail to a registered version."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress, tempfile.TemporaryDirectory() as scratch:
+        step = progress.add_task("entities: reading mail")
+        source = read_source(data, seed)
+        progress.update(step, description=f"entities: fitting on {len(source.learned)} mails")
+        # scikit-learn and MLflow take seconds to import: --help and bad input come first.
+        from training.entities_fit import fit  # noqa: PLC0415
+
+        fitted = fit(source.learned, seed)
+        progress.update(step, description="entities: checking the serving form")
+        folder = Path(scratch)
+        write_serving_form(fitted, source.held_out, folder / "serving")
+        progress.update(step, description="entities: measuring and registering")
+        write_holdout(source.held_out, folder / "holdout.jsonl")
+        metrics = evaluate(Reader.load(folder / "serving"), folder / "holdout.jsonl")
+        published = _publish(fitted, source, seed, metrics, folder, uri)
+    console.print(f"entities version {published.version} is @{published.alias}")
+    for name, value in metrics.items():
+        console.print(f"  {name:20} {value:.3f}")
+    return published
+
+
+def _publish(
+    fitted: "Fitted",
+    source: Source,
+    seed: int,
+    metrics: dict[str, float],
+    folder: Path,
+    uri: str,
+) -> "Published":
+    from mlflow.models import ModelSignature  # noqa: PLC0415
+    from mlflow.types import ColSpec, DataType, Schema  # noqa: PLC0415
+    from mlflow.types.schema import Array  # noqa: PLC0415
+
+    from paydesk.tracking_store import tracking_uri  # noqa: PLC0415
+    from training.entities_fit import CRF_PARAMS, ROLES_PARAMS, featurize  # noqa: PLC0415
+    from training.entities_report import card, report  # noqa: PLC0415
+    from training.tracking import Product, publish  # noqa: PLC0415
+
+    # One mail: a list of tokens, each a list of features; the answer is one tag a token.
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(Array(Array(DataType.string)))]),
+        outputs=Schema([ColSpec(Array(DataType.string))]),
+    )
+    shown = report(Reader.load(folder / "serving"), fitted.crf, source.held_out)
+    return publish(
+        Product(
+            name="entities",
+            run_name=f"crf-roles-seed-{seed}",
+            native=fitted.crf,
+            trusted_types=TRUSTED_TYPES,
+            signature=signature,
+            input_example=featurize([Mail("", "Pay £35k to Brennock Joinery", (), {})])[0],
+            serving=folder / "serving",
+            holdout=folder / "holdout.jsonl",
+            data_source=source.name,
+            data_digest=source.digest,
+            card=card(metrics, source.name, len(source.learned), len(source.held_out), seed),
+            params={
+                **{f"crf_{name}": value for name, value in CRF_PARAMS.items()},
+                **{f"roles_{name}": value for name, value in ROLES_PARAMS.items()},
+                "seed": seed,
+                "features": VERSION,
+                "mails": len(source.learned),
+                "mails_held_out": len(source.held_out),
+            },
+            metrics={**metrics, **shown.metrics},
+            plots=shown.plots,
+            tables=shown.tables,
+        ),
+        uri or tracking_uri(Settings()),
+    )
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Your own mail instead of the corpus shipped: JSONL, one mail a line, "
-            '{"text": …, "spans": a list of (start, end, label)} with the labels AMOUNT, '
-            "CURRENCY, ACCOUNT_A (who is paid) and ACCOUNT_B (who pays)."
+            help='Your own mail instead of the corpus shipped: JSONL, one mail a line, {"text": …, '
+            '"spans": a list of [start, end, label]}, the labels AMOUNT, CURRENCY, ACCOUNT_A (who '
+            "is paid) and ACCOUNT_B (who pays)."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same metrics.")] = 20,
@@ -134,82 +205,9 @@ def main(
     try:
         train(data, seed, tracking_uri, console)
     except PaydeskError as error:
-        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        console.print(f"[red]{escape(str(error))}[/red]", highlight=False, soft_wrap=True)
         sys.exit(2)
 
-
-def train(data: Path | None, seed: int, uri: str, console: Console) -> None:
-    """The whole way from mail to a registered version."""
-    progress = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console
-    )
-    with progress, tempfile.TemporaryDirectory() as scratch:
-        step = progress.add_task("reading mail")
-        source = read_source(data)
-        learned, held_out = split_by_template(source.mails, _HELD_OUT, seed)
-        variator = Variator(learned, seed)
-        mails = [*learned, *(variator.vary(mail) for mail in learned)]
-        progress.update(step, description=f"fitting a CRF on {len(mails)} mails")
-        crf = fit(mails)
-        progress.update(step, description="checking the serving form")
-        folder = Path(scratch)
-        write_serving_form(crf, held_out, folder / "serving")
-        holdout = folder / "holdout.jsonl"
-        write_holdout(held_out, holdout)
-        metrics = evaluate(Reader.load(folder / "serving"), holdout)
-        progress.update(step, description="registering")
-        published = _publish(
-            crf, source, seed, metrics, folder, uri or Settings().tracking_uri, mails
-        )
-    console.print(f"entities version {published.version} is @{published.alias}")
-    for name, value in metrics.items():
-        console.print(f"  {name:20} {value:.3f}")
-
-
-def _publish(
-    crf: Any,
-    source: Source,
-    seed: int,
-    metrics: dict[str, float],
-    folder: Path,
-    uri: str,
-    mails: Sequence[Mail],
-) -> Any:
-    # MLflow takes seconds to import: --help and errors in the data come first.
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
-
-    from paydesk.tracking_store import tracking_uri
-    from training.tracking import Product, publish
-
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(Array(Array(DataType.string)))]),
-        outputs=Schema([ColSpec(Array(DataType.string))]),
-    )
-    example = featurize([Mail("", "Pay £35k to Brennock Joinery", (), {})])[0]
-    return publish(
-        Product(
-            name="entities",
-            run_name=f"crf-seed-{seed}",
-            native=crf,
-            trusted_types=TRUSTED_TYPES,
-            signature=signature,
-            input_example=example,
-            serving=folder / "serving",
-            holdout=folder / "holdout.jsonl",
-            data_source=source.name,
-            data_digest=source.digest,
-            card="# entities\n",
-            params={**_CRF, "seed": seed, "mails": len(mails)},
-            metrics=metrics,
-            plots={},
-        ),
-        uri or tracking_uri(Settings()),
-    )
-
-
-app.command()(main)
 
 if __name__ == "__main__":
     app()

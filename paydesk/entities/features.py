@@ -6,48 +6,106 @@ from functools import lru_cache
 from paydesk.entities import lexicon
 from paydesk.entities.currencies import is_currency_mark
 from paydesk.entities.tokens import Token
+from paydesk.entities.vocabulary import is_given_name, is_surname, rarity
 from paydesk.entities.zones import split_lines, zones
 
 VERSION = "1"
 
-_WINDOW = 3
-_BLANK: tuple[str, ...] = ()
+_OFFSETS = (-3, -2, -1, 1, 2, 3)
+_CAPITALS = frozenset(["Cap", "UP.", "UPc", "UPr", "suf", "UPo"])
 
 
 def token_features(text: str, tokens: Sequence[Token]) -> list[list[str]]:
     """For every token its features, each a string that is either there or not.
 
-    A feature names its place in the window before the equals sign: `-1|w=to` is "the word before
-    is `to`".
+    A feature names its place in the window before the bar: `-1|w=to` is "the word before is `to`".
     """
     count = len(tokens)
-    kinds = [_kinds(token.text) for token in tokens]
+    words = [token.text for token in tokens]
+    kinds = [kind(word) for word in words]
+    style = _style(words)
+    gaps = _gaps(text, tokens)
     places = _places(tokens)
+    twins = _twins(words)
+    runs = _runs(kinds)
     rows: list[list[str]] = []
-    for i in range(count):
-        word = tokens[i].text
-        row = list(_own(word))
-        row += places[i]
-        if i and tokens[i - 1].end == tokens[i].start:
-            row.append("glued")
-        for offset in range(-_WINDOW, _WINDOW + 1):
+    for i, word in enumerate(words):
+        row = [*_own(word), *places[i], gaps[i], runs[i], f"{style}|{kinds[i]}"]
+        for offset in _OFFSETS:
             j = i + offset
-            if offset == 0:
-                continue
-            if 0 <= j < count:
-                row += _neighbour(tokens[j].text, offset)
-            else:
-                row.append(f"{offset}|edge")
+            row += _neighbour(words[j], offset) if 0 <= j < count else (f"{offset}|edge",)
+        last, this = kinds[i - 1] if i else "^", kinds[i]
+        then = kinds[i + 1] if i + 1 < count else "$"
+        row += (f"kp:{last}|{this}", f"kn:{this}|{then}", f"k3:{last}|{this}|{then}")
         if i:
-            row.append(f"p:{_short(tokens[i - 1].text)}|{_short(word)}")
-            row.append(f"ks:{kinds[i - 1]}|{kinds[i]}")
+            row.append(f"p:{short(words[i - 1])}|{short(word)}")
+            row.append(f"pk:{short(words[i - 1])}|{this}|{then}")
+            if i > 1:
+                row.append(f"kpp:{kinds[i - 2]}|{last}|{this}")
         if i + 1 < count:
-            row.append(f"n:{_short(word)}|{_short(tokens[i + 1].text)}")
-            row.append(f"kn:{kinds[i]}|{kinds[i + 1]}")
-        if 0 < i < count - 1:
-            row.append(f"k3:{kinds[i - 1]}|{kinds[i]}|{kinds[i + 1]}")
+            row.append(f"n:{short(word)}|{short(words[i + 1])}")
+            row.append(f"nk:{last}|{this}|{short(words[i + 1])}")
+            row.append(f"gap>{gaps[i + 1]}")
+        row += twins.get(i, ())
         rows.append(row)
     return rows
+
+
+def _style(words: Sequence[str]) -> str:
+    """How the mail is written: all in lower case, all in capitals, or as one does."""
+    letters = [word for word in words if word[0].isalpha() and len(word) > 1]
+    upper = sum(word.isupper() for word in letters)
+    lower = sum(word.islower() for word in letters)
+    if lower == len(letters):
+        return "lower"
+    if lower > 0.93 * len(letters):
+        return "lowish"
+    return "upper" if upper > 0.6 * len(letters) else "mixed"
+
+
+def _gaps(text: str, tokens: Sequence[Token]) -> list[str]:
+    gaps = ["gap=^"]
+    for before, token in zip(tokens, tokens[1:], strict=False):
+        gap = text[before.end : token.start]
+        gaps.append("gap=" if not gap else "gap=_" if gap == " " else "gap=wide")
+    return gaps if tokens else []
+
+
+def _runs(kinds: Sequence[str]) -> list[str]:
+    """Where each token stands in a run of capitalised words: its place from left and right."""
+    marks = ["run=-"] * len(kinds)
+    start = 0
+    for i in range(len(kinds) + 1):
+        if i < len(kinds) and kinds[i][:3] in _CAPITALS:
+            continue
+        for j in range(start, i):
+            marks[j] = f"run={min(j - start, 3)}/{min(i - 1 - j, 3)}"
+        start = i + 1
+    return marks
+
+
+def _twins(words: Sequence[str]) -> dict[int, list[str]]:
+    """For rarer words that stand twice in the mail: what stands around the other places."""
+    where: dict[str, list[int]] = {}
+    for i, word in enumerate(words):
+        if word[0].isalpha() and len(word) > 2 and rarity(word.lower()) != "common":
+            where.setdefault(word.lower(), []).append(i)
+    found: dict[int, list[str]] = {}
+    for places in where.values():
+        if len(places) > 1:
+            for i in places:
+                row = ["twin"]
+                for j in places[:4]:
+                    if j != i:
+                        row.append(f"twin|{kind(words[j])}")
+                        if j:
+                            row.append(f"twin-1|{short(words[j - 1])}")
+                            row.append(f"twin-1|k={kind(words[j - 1])}")
+                        if j + 1 < len(words):
+                            row.append(f"twin+1|{short(words[j + 1])}")
+                            row.append(f"twin+1|k={kind(words[j + 1])}")
+                found[i] = row
+    return found
 
 
 def _places(tokens: Sequence[Token]) -> list[list[str]]:
@@ -70,8 +128,7 @@ def _places(tokens: Sequence[Token]) -> list[list[str]]:
 @lru_cache(maxsize=50_000)
 def _own(word: str) -> tuple[str, ...]:
     low = word.lower()
-    short = _short(word)
-    row = ["bias", f"w={short}", f"s={shape(word)}", f"k={_kinds(word)}"]
+    row = ["bias", f"w={short(word)}", f"s={shape(word)}", f"k={kind(word)}"]
     if word[0].isalpha():
         row += [f"w3={low[-3:]}", f"w2={low[-2:]}", f"p3={low[:3]}", f"p2={low[:2]}"]
         if len(low) > 4:
@@ -84,7 +141,7 @@ def _own(word: str) -> tuple[str, ...]:
 @lru_cache(maxsize=200_000)
 def _neighbour(word: str, offset: int) -> tuple[str, ...]:
     low = word.lower()
-    row = [f"{offset}|w={_short(word)}", f"{offset}|k={_kinds(word)}"]
+    row = [f"{offset}|w={short(word)}", f"{offset}|k={kind(word)}"]
     if abs(offset) <= 2:
         row.append(f"{offset}|s={shape(word)}")
         row += [f"{offset}|c={name}" for name in word_classes(low)]
@@ -117,22 +174,28 @@ def word_classes(low: str) -> tuple[str, ...]:
     classes = [name for name, words in _LISTS.items() if low in words]
     if is_currency_mark(low):
         classes.append("currency")
+    if is_given_name(low):
+        classes.append("given")
+    if is_surname(low):
+        classes.append("surname")
     return tuple(classes)
 
 
 @lru_cache(maxsize=50_000)
-def _kinds(word: str) -> str:
+def kind(word: str) -> str:
+    """What the word looks like, in one word: a list it stands in, or its letters' case."""
     low = word.lower()
     classes = word_classes(low)
     for name in ("currency", "suffix", "honorific", "month", "number", "multiplier"):
         if name in classes:
             return name
     if word[0].isalpha():
+        known = _RARITY[rarity(low)]
         if word.isupper() and len(word) > 1:
-            return "UP"
+            return "UP" + known
         if word[0].isupper():
-            return "Cap"
-        return "low"
+            return "Cap" + known
+        return ("lOw" if any(map(str.isupper, word)) else "low") + known
     if word[0].isdigit():
         digits = sum(sign.isdigit() for sign in word)
         return f"num{min(digits, 7)}" if digits == len(word) else f"sep{min(digits, 7)}"
@@ -141,7 +204,8 @@ def _kinds(word: str) -> str:
     return word[:1]
 
 
-def _short(word: str) -> str:
+def short(word: str) -> str:
+    """The word in lower case; a number by its shape only."""
     # Numbers are told apart by their shape only: their digits would be learnt by heart.
     low = word.lower()
     if low[0].isdigit() and len(low) > 2:
@@ -150,6 +214,8 @@ def _short(word: str) -> str:
         return "nl"
     return low
 
+
+_RARITY = {"common": "c", "known": "k", "": "o"}
 
 _LISTS: dict[str, frozenset[str]] = {
     "suffix": lexicon.COMPANY_SUFFIXES,

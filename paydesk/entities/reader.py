@@ -1,26 +1,38 @@
 """Reads the form's four fields from an e-mail's text, with a model in its serving form."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paydesk.entities import amounts, currencies, names
+import numpy as np
+
+from paydesk.entities.calibration import Calibration
+from paydesk.entities.case import Case, Option, lay_out
+from paydesk.entities.currencies import Currency, currency
 from paydesk.entities.features import VERSION, token_features
-from paydesk.entities.schema import LABELS, Confidence, Entity, Label, Reading
-from paydesk.entities.tagger import Tagger, TokenSpan
-from paydesk.entities.tokens import Token, tokenize
+from paydesk.entities.roles import Decision, Roles, Vector
+from paydesk.entities.schema import Alternative, Confidence, Entity, Field, Label, Reading
+from paydesk.entities.tagger import Tagger
+from paydesk.entities.tokens import tokenize
 from paydesk.serving_form import ServingFormError
 
 TAGGER = "tagger.crfsuite"
+ROLES = "roles.json"
 MODEL = "model.json"
 EXAMPLES = "examples.json"
+
+_LIKELY = 0.05  # an alternative less probable than this is not worth a person's look
+_MOST_ALTERNATIVES = 3
 
 
 class Reader:
     """A loaded model. It may be shared between threads."""
 
-    def __init__(self, tagger: Tagger) -> None:
+    def __init__(self, tagger: Tagger, roles: Roles, calibration: Calibration) -> None:
         self._tagger = tagger
+        self._roles = roles
+        self._calibration = calibration
 
     @classmethod
     def load(cls, folder: Path) -> "Reader":
@@ -38,7 +50,8 @@ class Reader:
                 f"this Paydesk makes version {VERSION!r}: train again, or run the Paydesk it is from."
             )
             raise ServingFormError(message)
-        return cls(Tagger(folder / TAGGER))
+        calibration = Calibration(model.get("calibration", {}))
+        return cls(Tagger(folder / TAGGER), Roles.load(folder / ROLES), calibration)
 
     def tags(self, text: str) -> list[str]:
         """The tag of every token of `text`."""
@@ -47,35 +60,19 @@ class Reader:
     def read(self, text: str) -> Reading:
         """What `text` asks to be paid."""
         tokens = tokenize(text)
-        spans = self._tagger.spans(token_features(text, tokens))
-        best = {label: _best(label, spans) for label in LABELS}
-        found = {label: _entity(label, s, tokens, text) for label, s in best.items() if s}
-        written = {label: entity.text for label, entity in found.items()}
-        money = currencies.currency(written.get("CURRENCY", ""), text)
-        confidence = {label: span.probability if span else 0.5 for label, span in best.items()}
-        return Reading(
-            amount=amounts.amount(written.get("AMOUNT", "")),
-            currency=money.code if money else None,
-            accountA=names.name(written["ACCOUNT_A"]) if "ACCOUNT_A" in written else None,
-            accountB=names.name(written["ACCOUNT_B"]) if "ACCOUNT_B" in written else None,
-            entities=sorted(found.values(), key=lambda entity: entity.start),
-            confidence=Confidence(
-                amount=confidence["AMOUNT"],
-                currency=confidence["CURRENCY"],
-                accountA=confidence["ACCOUNT_A"],
-                accountB=confidence["ACCOUNT_B"],
-            ),
-            notes=[money.note] if money and money.note else [],
-        )
+        spans, near = self._tagger.read(token_features(text, tokens))
+        case = lay_out(text, tokens, spans, near)
+        return reading(case, self._roles.decide(case), self._roles.threshold, self._calibration)
 
 
 def verify(folder: Path) -> None:
-    """Raises ServingFormError unless the model in `folder` tags its stored examples as its native
-    form did when it was trained.
+    """Raises ServingFormError unless the model in `folder` answers its stored examples as it did
+    when it was trained: the tags as its native form gave them, and the form's fields.
     """
     reader = Reader.load(folder)
     for number, example in enumerate(_json(folder / EXAMPLES)["examples"], 1):
-        if reader.tags(example["text"]) != example["tags"]:
+        form = reader.read(example["text"]).model_dump(include=set(example["fields"]))
+        if reader.tags(example["text"]) != example["tags"] or form != example["fields"]:
             message = (
                 f"{folder / EXAMPLES}, example {number}: the serving form does not answer as its "
                 f"native model did; pull it again, or train again."
@@ -83,16 +80,143 @@ def verify(folder: Path) -> None:
             raise ServingFormError(message)
 
 
-def _best(label: Label, spans: list[TokenSpan]) -> TokenSpan | None:
-    mine = [span for span in spans if span.kind == label]
-    return max(mine, key=lambda span: span.probability, default=None)
-
-
-def _entity(label: Label, span: TokenSpan, tokens: list[Token], text: str) -> Entity:
-    start, end = tokens[span.first].start, tokens[span.last].end
-    return Entity(
-        label=label, text=text[start:end], start=start, end=end, confidence=span.probability
+def reading(case: Case, decision: Decision, threshold: float, calibration: Calibration) -> Reading:
+    """The form that a decision means, with entities, confidences, alternatives and notes."""
+    payee = _chosen(case.parties, decision.payee)
+    payer = _chosen(case.parties, decision.payer)
+    amount = _chosen(case.sums, decision.amount)
+    mark, money = None, None
+    if decision.asks >= threshold:
+        mark, money = _currency(case, amount)
+    values: dict[Field, str | None] = {
+        "amount": amount.value if amount else None,
+        "currency": money.code if money else None,
+        "accountA": payee.value if payee else None,
+        "accountB": payer.value if payer else None,
+    }
+    shares: dict[Field, Mapping[str | None, float]] = {
+        "accountA": _by_value(case.parties, decision.payees),
+        "accountB": _by_value(case.parties, decision.payers),
+        "amount": _by_value(case.sums, decision.amounts),
+    }
+    sure = {
+        field: calibration.of(
+            field, _share(shares.get(field, shares["amount"]), values, field, decision.asks)
+        )
+        for field in values
+    }
+    places: dict[Label, tuple[int, int] | None] = {
+        "AMOUNT": _words(case, amount),
+        "CURRENCY": mark,
+        "ACCOUNT_A": _words(case, payee),
+        "ACCOUNT_B": _words(case, payer),
+    }
+    by_label = dict(zip(places, sure.values(), strict=True))
+    return Reading(
+        **values,
+        entities=sorted(
+            (
+                _entity(case, label, place, by_label[label])
+                for label, place in places.items()
+                if place is not None
+            ),
+            key=lambda entity: entity.start,
+        ),
+        confidence=Confidence(**sure),
+        alternatives=_alternatives(shares, values, decision.asks),
+        notes=_notes(case, decision, threshold, money, amount),
     )
+
+
+def _chosen(options: Sequence[Option], index: int) -> Option | None:
+    return options[index] if index >= 0 else None
+
+
+def _currency(case: Case, amount: Option | None) -> tuple[tuple[int, int] | None, Currency | None]:
+    """The mark that the sum's currency is read from: its own, else one that stands alone, else that
+    of another sum.
+    """
+    steps = case.mail.steps
+    own = [steps[place].mark for place in amount.places] if amount else []
+    alone = [(step.first, step.last) for step in steps if step.kind == "CUR"]
+    others = [step.mark for step in steps if step.kind == "SUM"] if amount else []
+    for mark in (*own, *alone, *others):
+        if mark is not None:
+            found = currency(_text(case, mark), case.text)
+            if found is not None:
+                return mark, found
+    return None, None
+
+
+def _by_value(options: Sequence[Option], shares: Vector) -> dict[str | None, float]:
+    found: dict[str | None, float] = {None: float(shares[-1])}
+    for option, share in zip(options, shares, strict=False):
+        found[option.value] = found.get(option.value, 0.0) + float(share)
+    return found
+
+
+def _share(
+    shares: Mapping[str | None, float],
+    values: Mapping[Field, str | None],
+    field: Field,
+    asks: float,
+) -> float:
+    value = values["amount"] if field == "currency" else values[field]
+    share = asks * shares.get(value, 0.0)
+    return share if value is not None else 1 - asks + share
+
+
+def _words(case: Case, option: Option | None) -> tuple[int, int] | None:
+    """The mention that says most, as tokens."""
+    if option is None:
+        return None
+    return max(option.tokens, key=lambda words: len(_text(case, words)))
+
+
+def _text(case: Case, words: tuple[int, int]) -> str:
+    return case.text[case.tokens[words[0]].start : case.tokens[words[1]].end]
+
+
+def _entity(case: Case, label: Label, words: tuple[int, int], sure: float) -> Entity:
+    start, end = case.tokens[words[0]].start, case.tokens[words[1]].end
+    return Entity(label=label, text=case.text[start:end], start=start, end=end, confidence=sure)
+
+
+def _alternatives(
+    shares: Mapping[Field, Mapping[str | None, float]],
+    values: Mapping[Field, str | None],
+    asks: float,
+) -> list[Alternative]:
+    found = []
+    for field, by_value in shares.items():
+        others = [
+            (v, asks * p) for v, p in by_value.items() if v is not None and v != values[field]
+        ]
+        others = sorted((o for o in others if o[1] >= _LIKELY), key=lambda o: -o[1])
+        found += [
+            Alternative(field=field, value=value, confidence=round(share, 4))
+            for value, share in others[:_MOST_ALTERNATIVES]
+        ]
+    return found
+
+
+def _notes(
+    case: Case,
+    decision: Decision,
+    threshold: float,
+    money: Currency | None,
+    amount: Option | None,
+) -> list[str]:
+    notes = []
+    if decision.asks < threshold and case.sums:
+        notes.append("The mail names money but seems to ask for no payment.")
+    if money and money.note:
+        notes.append(money.note)
+    if amount is not None and len(case.sums) > 1:
+        best = float(np.max(decision.amounts))
+        if best < 0.8:
+            notes.append(f"The mail names {len(case.sums)} sums; which one to pay is not clear.")
+    return notes
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -15,9 +15,11 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Member
 
 Label = Literal["AMOUNT", "CURRENCY", "ACCOUNT_A", "ACCOUNT_B"]
+Field = Literal["amount", "currency", "accountA", "accountB"]
 LABELS: tuple[Label, ...] = ("AMOUNT", "CURRENCY", "ACCOUNT_A", "ACCOUNT_B")
 
 
@@ -28,9 +30,9 @@ class Entity(BaseModel):
 
     label: Label
     text: str
-    start: int = Field(description="First character, counted from 0.")
-    end: int = Field(description="One past the last character.")
-    confidence: float = Field(ge=0, le=1)
+    start: int = Member(description="First character, counted from 0.")
+    end: int = Member(description="One past the last character.")
+    confidence: float = Member(ge=0, le=1)
 
 
 class Alternative(BaseModel):
@@ -38,9 +40,9 @@ class Alternative(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    field: Literal["amount", "currency", "accountA", "accountB"]
+    field: Field
     value: str
-    confidence: float = Field(ge=0, le=1)
+    confidence: float = Member(ge=0, le=1)
 
 
 class Confidence(BaseModel):
@@ -48,10 +50,10 @@ class Confidence(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    amount: float = Field(ge=0, le=1)
-    currency: float = Field(ge=0, le=1)
-    accountA: float = Field(ge=0, le=1)  # noqa: N815 (the form's own name)
-    accountB: float = Field(ge=0, le=1)  # noqa: N815
+    amount: float = Member(ge=0, le=1)
+    currency: float = Member(ge=0, le=1)
+    accountA: float = Member(ge=0, le=1)  # noqa: N815 (the form's own name)
+    accountB: float = Member(ge=0, le=1)  # noqa: N815
 
 
 class Reading(BaseModel):
@@ -59,11 +61,11 @@ class Reading(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    amount: str | None = Field(description="Plain decimal text, never a binary float.")
-    currency: str | None = Field(description="ISO 4217.")
-    accountA: str | None = Field(description="The creditor: who is paid.")  # noqa: N815
-    accountB: str | None = Field(description="The debtor: whose money it is.")  # noqa: N815
+    amount: str | None = Member(description="Plain decimal text, never a binary float.")
+    currency: str | None = Member(description="ISO 4217.")
+    accountA: str | None = Member(description="The creditor: who is paid.")  # noqa: N815
+    accountB: str | None = Member(description="The debtor: whose money it is.")  # noqa: N815
     entities: list[Entity]
     confidence: Confidence
     alternatives: list[Alternative] = []
-    notes: list[str] = Field(default=[], description="What is ambiguous, in words.")
+    notes: list[str] = Member(default=[], description="What is ambiguous, in words.")

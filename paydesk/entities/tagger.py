@@ -9,6 +9,11 @@ import pycrfsuite
 
 from paydesk.serving_form import ServingFormError
 
+NAMES = ("PER", "ORG")
+
+_NEAR = 0.04
+_LONGEST_NAME = 14  # tokens
+
 
 class TokenSpan(NamedTuple):
     """A found span over tokens `first` to `last`, the last one included."""
@@ -45,13 +50,20 @@ class Tagger:
             return []
         tagger = self._tagger()
         tagger.set(pycrfsuite.ItemSequence(rows))
-        tags: list[str] = tagger.tag()
-        return [
-            TokenSpan(
-                first, last, kind, min(tagger.marginal(tags[i], i) for i in range(first, last + 1))
-            )
-            for first, last, kind in join(tags)
-        ]
+        return _spans(tagger, tagger.tag())
+
+    def read(self, rows: Sequence[Sequence[str]]) -> tuple[list[TokenSpan], list[TokenSpan]]:
+        """The spans of the most probable tags, and the other names that the tags nearly spell:
+        longer or shorter ones, and such as were just not found.
+        """
+        if not rows:
+            return [], []
+        tagger = self._tagger()
+        tagger.set(pycrfsuite.ItemSequence(rows))
+        spans = _spans(tagger, tagger.tag())
+        known = {(span.first, span.last) for span in spans if span.kind in NAMES}
+        others = [s for s in _near_names(tagger, len(rows)) if (s.first, s.last) not in known]
+        return spans, others
 
     def _tagger(self) -> "pycrfsuite.Tagger":
         tagger = getattr(self._local, "tagger", None)
@@ -64,6 +76,38 @@ class Tagger:
                 raise ServingFormError(message) from error
             self._local.tagger = tagger
         return tagger
+
+
+def _spans(tagger: "pycrfsuite.Tagger", tags: list[str]) -> list[TokenSpan]:
+    return [
+        TokenSpan(
+            first, last, kind, min(tagger.marginal(tags[i], i) for i in range(first, last + 1))
+        )
+        for first, last, kind in join(tags)
+    ]
+
+
+def _near_names(tagger: "pycrfsuite.Tagger", count: int) -> list[TokenSpan]:
+    """Every stretch that is a name with a probability worth a second look."""
+    known = set(tagger.labels())
+    kinds = [kind for kind in NAMES if f"B-{kind}" in known]
+    begin = [[tagger.marginal(f"B-{kind}", i) for kind in kinds] for i in range(count)]
+    inner = [f"I-{kind}" for kind in kinds if f"I-{kind}" in known]
+    go_on = [sum(tagger.marginal(tag, i) for tag in inner) for i in range(count)] + [0.0]
+    found = []
+    for first, shares in enumerate(begin):
+        so_far = sum(shares)
+        last = first
+        while so_far >= _NEAR and last - first < _LONGEST_NAME:
+            whole = so_far * (1 - min(1.0, go_on[last + 1]))
+            if whole > _NEAR:
+                kind = kinds[shares.index(max(shares))]
+                found.append(TokenSpan(first, last, kind, whole))
+            last += 1
+            if last == count:
+                break
+            so_far = min(so_far, go_on[last])
+    return found
 
 
 def join(tags: Sequence[str]) -> list[tuple[int, int, str]]:
