@@ -155,7 +155,7 @@ def report(
         figures["refusal_s"] = {"median": statistics.median(quick), "max": max(quick)}
         print(
             f"\nWith the breaker open /payment said 503 {len(quick)} times: median "
-            f"{statistics.median(quick):.3f} s; {sum(took > 1 for took in quick)} of them took more "
+            f"{statistics.median(quick):.3f} s; {sum(took > 1 for took in quick)} took more "
             "than 1 s (the trial calls that ask whether the bank is back)."
         )
     print(json.dumps(figures))
