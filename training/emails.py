@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def _own(line: str, where: str, number: int) -> Mail:
         message = f"{where}: 'text' is empty; write the mail, or delete the line."
         raise MailError(message)
     spans = sorted((_own_span(entry, text, where) for entry in row["spans"]), key=lambda s: s.start)
-    for left, right in zip(spans, spans[1:], strict=False):
+    for left, right in pairwise(spans):
         if right.start < left.end:
             message = (
                 f"{where}: 'spans' [{left.start}, {left.end}] and [{right.start}, {right.end}] "

@@ -26,7 +26,7 @@ from training.alignment import tag
 from training.entities_roles import example, fit_gate, fit_roles
 from training.markup import Mail
 
-CRF_PARAMS: dict[str, Any] = {"c1": 0.1, "c2": 0.1, "max_iterations": 70}
+CRF_PARAMS: dict[str, Any] = {"c1": 0.1, "c2": 0.1, "max_iterations": 50, "min_freq": 2}
 ROLES_PARAMS: dict[str, float] = {"strength": 6.0, "gate_cost": 5.0, "gate_threshold": 0.58}
 
 _FIELDS: tuple[Field, ...] = ("amount", "currency", "accountA", "accountB")
@@ -80,14 +80,15 @@ def fit(mails: Sequence[Mail], seed: int) -> Fitted:
         for mail, (spans, near) in zip(mails, found, strict=True)
         for tokens in [tokenize(mail.text)]
     ]
-    weights = _weights(mails, cases)
+    weights = _weights(mails, cases, iterations=120)
     return Fitted(crf, weights, _calibrate(mails, cases, halves))
 
 
 def read_unseen(learn: Sequence[Mail], read: Sequence[Mail]) -> list[Found]:
     """The spans that a CRF fitted on `learn` finds in `read`."""
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
-    trainer.set_params(CRF_PARAMS)
+    named = {"feature.minfreq" if n == "min_freq" else n: v for n, v in CRF_PARAMS.items()}
+    trainer.set_params(named)
     for rows, tags in zip(*featurize(learn), strict=True):
         if rows:
             trainer.append(pycrfsuite.ItemSequence(rows), tags)
@@ -113,7 +114,7 @@ def _with_right_names(
     return extended
 
 
-def _weights(mails: Sequence[Mail], cases: Sequence[Case]) -> dict[str, Any]:
+def _weights(mails: Sequence[Mail], cases: Sequence[Case], iterations: int) -> dict[str, Any]:
     examples = [
         found
         for mail, case in zip(mails, cases, strict=True)
@@ -122,7 +123,7 @@ def _weights(mails: Sequence[Mail], cases: Sequence[Case]) -> dict[str, Any]:
         if found is not None
     ]
     return {
-        **fit_roles(examples, ROLES_PARAMS["strength"]),
+        **fit_roles(examples, ROLES_PARAMS["strength"], iterations),
         **fit_gate(cases, [mail.asks_for_payment for mail in mails], ROLES_PARAMS["gate_cost"]),
         "gate_threshold": ROLES_PARAMS["gate_threshold"],
     }
@@ -138,13 +139,14 @@ def _calibrate(
     right: dict[Field, list[bool]] = {field: [] for field in _FIELDS}
     plain = Calibration({})
     for learn, read in (halves, halves[::-1]):
-        roles = Roles(_weights([mails[i] for i in learn], [cases[i] for i in learn]))
+        known = [mails[i] for i in learn], [cases[i] for i in learn]
+        roles = Roles(_weights(*known, iterations=60))
         for i in read:
             answer = reading(cases[i], roles.decide(cases[i]), roles.threshold, plain)
             for field in _FIELDS:
                 shares[field].append(log_odds(getattr(answer.confidence, field)))
                 right[field].append(same(field, getattr(answer, field), mails[i].fields[field]))
-    lines = {}
+    lines: dict[str, list[float]] = {}
     for field in _FIELDS:
         if len(set(right[field])) == 2:
             line = LogisticRegression(C=100.0).fit(np.c_[shares[field]], right[field])

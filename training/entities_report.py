@@ -128,7 +128,7 @@ def _confusion(tags: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -> 
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for i, j in np.ndindex(*table.shape):
         if table[i, j]:
-            axes.text(j, i, int(table[i, j]), ha="center", va="center", fontsize=8)
+            axes.text(j, i, str(int(table[i, j])), ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
     axes.set(title="Tokens: annotated (rows) and tagged (columns)")
@@ -184,17 +184,18 @@ def card(metrics: Mapping[str, float], source: str, mails: int, held_out: int, s
     return f"""# entities: the reader of payment e-mails
 
 Reads amount, currency, accountA (who is paid) and accountB (whose money it is) from an e-mail in
-English as people of many countries write it; leaves all four empty when the mail asks for no payment.
+English as people of many countries write it; leaves all four empty when the mail asks for no
+payment.
 
-**How.** A CRF (CRFsuite) finds names, sums, currency marks, dates and references; a log-linear model
-over whole forms decides which of them are payee, payer and sum; a gate decides whether anything is
+**How.** A CRF (CRFsuite) finds names, sums, currency marks, dates and references; a log-linear
+model over whole forms decides which of them are payee, payer and sum; a gate decides whether anything is
 asked. No pickle: the serving form is `tagger.crfsuite` and JSON.
 
-**Data.** {source}: {mails} mails to learn from, {held_out} held out (other mails altogether, never
-sentences of the same ones). Seed {seed}.
+**Data.** {source}: {mails} mails to learn from, {held_out} held out (other mails altogether,
+never sentences of the same ones). Seed {seed}.
 
-**Meant for** filling a form that a person confirms. **Not meant for** paying without a person's look,
-for other languages than English, or as a detector of fraud.
+**Meant for** filling a form that a person confirms. **Not meant for** paying without a person's
+look, for other languages than English, or as a detector of fraud.
 
 **Known weaknesses.** Names in all-lower-case mail, payers only hinted at, sums that must be worked
 out, mail that promises or reports money without the usual words.

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from paydesk.entities.case import Case, Option, overlap
 from paydesk.entities.evaluation import same
@@ -212,9 +214,6 @@ def _soften(scores: Vector, group: NDArray[np.int64]) -> tuple[Vector, Vector]:
 
 def fit_gate(cases: Sequence[Case], asks: Sequence[bool], cost: float) -> dict[str, Any]:
     """The weights of the gate: whether a mail asks for a payment at all."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
     words = TfidfVectorizer(analyzer=lambda c: sorted(c.evidence), min_df=_RAREST)
     rows = words.fit_transform(cases)
     names = words.get_feature_names_out()

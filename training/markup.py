@@ -17,7 +17,7 @@ _MARK = re.compile(r"<<(\w+)\|(.+?)>>", re.DOTALL)
 
 
 class MailError(PaydeskError):
-    """A file of annotated mail cannot be used; the message names the file, the line and the field."""
+    """A file of annotated mail cannot be used; the message names file, line and field."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Mail:
-    """An annotated e-mail: its text, its spans in order, and the form's fields as they should be."""
+    """An annotated e-mail: text, spans in order, and the form's fields as they should be."""
 
     id: str
     text: str

@@ -50,8 +50,8 @@ class Source:
 
 
 def read_source(data: Path | None, seed: int) -> Source:
-    """The user's own mail in `data`, split by template, or the corpus shipped, with the hand-written
-    development mail held out.
+    """The user's own mail in `data`, split by template, or the corpus shipped, with the
+    hand-written development mail held out.
 
     Raises MailError when there is too little to train on and hold out.
     """

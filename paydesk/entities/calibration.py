@@ -1,13 +1,13 @@
-"""Turns the model's own probabilities into honest ones: of the answers at 0.9, nine in ten right."""
+"""Turns the model's probabilities into honest ones: of those at 0.9, nine in ten are right."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-_EDGE = 1e-4
+_EDGE = 2e-3
 
 
 class Calibration:
-    """For every field a slope and an intercept on the log-odds; a field without them stays as is."""
+    """For every field a slope and an intercept on the log-odds; without them it stays as it is."""
 
     def __init__(self, lines: Mapping[str, Sequence[float]]) -> None:
         self._lines = lines

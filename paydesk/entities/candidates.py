@@ -1,4 +1,4 @@
-"""Turns the tagger's spans into what roles are given to: parties and sums, with all their mentions."""
+"""Turns the tagger's spans into what gets a role: parties and sums, with all their mentions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

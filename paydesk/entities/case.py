@@ -26,7 +26,7 @@ from paydesk.entities.names import name
 from paydesk.entities.tagger import TokenSpan
 from paydesk.entities.tokens import Token
 
-_MOST_NEAR = 16
+_MOST_NEAR = 10
 
 
 class Option(NamedTuple):

@@ -44,7 +44,8 @@ _PLAIN: dict[str, str] = {
     "myr": "MYR", "rm": "MYR", "ringgit": "MYR", "pkr": "PKR", "lkr": "LKR", "bdt": "BDT",
     "taka": "BDT", "৳": "BDT", "npr": "NPR", "twd": "TWD", "nt$": "TWD", "rub": "RUB",
     "₽": "RUB", "roubles": "RUB", "rubles": "RUB", "clp": "CLP", "cop": "COP", "ars": "ARS",
-    "r": "ZAR", "n": "NGN", "gh¢": "GHS", "pesos mexicanos": "MXN", "us": "USD",
+    "r": "ZAR", "n": "NGN", "gh¢": "GHS", "pesos mexicanos": "MXN", "n$": "NAD",
+    "kenyan shillings": "KES", "shillings": "KES", "us": "USD",
     "canadian": "CAD", "australian": "AUD",
     "pen": "PEN", "soles": "PEN", "jmd": "JMD", "j$": "JMD", "ttd": "TTD", "bbd": "BBD",
 }  # fmt: skip
@@ -138,8 +139,10 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
     "dollar": {
         "USD": _any(r"USD", r"US\$", r"U\.S\. dollars?", r"US dollars?"),
         "AUD": _any(r"AUD", r"A\$", r"Australian dollars?", r"Pty", r"ABN", r"Sydney", r"Melbourne",
-                    r"Brisbane", r"Perth", r"Adelaide", r"NSW", r"Queensland", r"BSB", r"\+61"),
-        "CAD": _any(r"CAD", r"C\$", r"Canadian(?: dollars?)?", r"Toronto", r"Vancouver", r"Montreal",
+                    r"Brisbane", r"Perth", r"NSW", r"Queensland", r"BSB", r"\+61"),
+        "CAD": _any(r"CAD", r"C\$", r"Canadian(?: dollars?)?", r"Toronto", r"Vancouver",
+                    r"Montreal",
+
                     r"Ontario", r"Alberta", r"Interac", r"Quebec", r"Calgary", r"HST"),
         "NZD": _any(r"NZD", r"NZ\$", r"New Zealand", r"Auckland", r"Wellington", r"Kia ora"),
         "SGD": _any(r"SGD", r"S\$", r"Singapore", r"Pte", r"PayNow"),
@@ -150,7 +153,8 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
                     r"Aarhus", r"Odense", r"Aalborg", r"\+45", r"MobilePay", r"CVR", r"moms,? dk"),
         "NOK": _any(r"NOK", r"Norway", r"Norwegian", r"Oslo", r"Bergen", r"Trondheim", r"Stavanger",
                     r"Tromsø", r"ASA", r"\+47", r"Vipps", r"AS"),
-        "SEK": _any(r"SEK", r"Sweden", r"Swedish", r"Stockholm", r"Göteborg", r"Gothenburg", r"Malmö",
+        "SEK": _any(r"SEK", r"Sweden", r"Swedish", r"Stockholm",
+                    r"Göteborg", r"Gothenburg", r"Malmö",
                     r"Uppsala", r"AB", r"\+46", r"Swish", r"bankgiro", r"kronor"),
         "CZK": _any(r"CZK", r"Kč", r"Czech", r"Prague", r"Praha", r"Brno", r"s\.r\.o\."),
         "ISK": _any(r"ISK", r"Iceland", r"Reykjav[ií]k", r"ehf\.?"),

@@ -1,8 +1,9 @@
-"""Turns units and candidates into the evidence that roles are decided by: sets of feature strings."""
+"""Turns units and candidates into the evidence that decides on roles: sets of feature strings."""
 
 import math
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 
 from paydesk.entities import lexicon
 from paydesk.entities.candidates import Candidate, Unit, plain
@@ -14,6 +15,7 @@ from paydesk.entities.zones import split_lines, zones
 
 _REACH = 10  # units on either side of a mention that a turn of phrase may span
 _PLAIN = {"<P>": "N", "<O>": "N", "<M>": "M", "<D>": "D", "<R>": "R", "<C>": "C"}
+_CANDIDATES = frozenset(["<P>", "<O>", "<M>"])
 _ENDS = frozenset(".!?;")
 _NAMES = ("PER", "ORG")
 
@@ -58,8 +60,22 @@ class Mail:
         return view, first + span.first - self.steps[first].first
 
     def _index(self) -> None:
+        self._counts: list[tuple[int, int, int]] | None = None
         self.names = [i for i, step in enumerate(self.steps) if step.kind in _NAMES]
         self.sums = [i for i, step in enumerate(self.steps) if step.kind == "SUM"]
+
+    def count_between(self, start: int, end: int) -> tuple[int, int, int]:
+        """How many line ends, sentence ends, and names or sums there are from `start` to `end`."""
+        if self._counts is None:
+            lines = ends = others = 0
+            self._counts = [(0, 0, 0)]
+            for word in self.words:
+                lines += word == "¶"
+                ends += word in _ENDS
+                others += word in _CANDIDATES
+                self._counts.append((lines, ends, others))
+        (a, b, c), (x, y, z) = self._counts[start], self._counts[end]
+        return x - a, y - b, z - c
 
     def sentence(self, place: int) -> tuple[int, int]:
         """The units of the sentence, at most a line, round `place`: from, to (not included)."""
@@ -210,23 +226,26 @@ def _relation(mail: Mail, ours: Sequence[int], theirs: Sequence[int]) -> set[str
     left, right = min(((x, y) for x in ours for y in theirs), key=lambda p: abs(p[0] - p[1]))
     order = "<" if left < right else ">"
     left, right = min(left, right), max(left, right)
-    between = mail.words[left + 1 : right]
-    found = {f"order={order}", f"far={order}{min(len(between), 12) // 2}"}
-    same_line = "¶" not in between
-    same_sentence = same_line and not any(word in _ENDS for word in between)
-    found.add(f"same={order}{'s' if same_sentence else 'l' if same_line else ''}")
-    found.add(f"lines={order}{min(between.count('¶'), 4)}")
-    if len(between) <= 4:
-        found.add(f"path={order}{'_'.join(between)}")
-    if len(between) <= 12:
-        found |= {f"{order}{word}" for word in between}
-        for i in range(left + 1, right):
-            found |= {f"{order}c={name}" for name in mail.classes[i]}
-    others = sum(word in ("<P>", "<O>", "<M>") for word in between)
-    found.add(f"others={order}{min(others, 3)}")
-    found.add(f"around={order}{_at(mail, left - 1)}|{_at(mail, right + 1)}")
-    found.add(f"before={order}{_at(mail, left - 1)}")
-    found.add(f"after={order}{_at(mail, right + 1)}")
+    length = right - left - 1
+    lines, ends, others = mail.count_between(left + 1, right)
+    same = "s" if not lines and not ends else "l" if not lines else ""
+    found = {
+        f"order={order}",
+        f"far={order}{min(length, 12) // 2}",
+        f"same={order}{same}",
+        f"lines={order}{min(lines, 4)}",
+        f"others={order}{min(others, 3)}",
+        f"around={order}{_at(mail, left - 1)}|{_at(mail, right + 1)}",
+        f"before={order}{_at(mail, left - 1)}",
+        f"after={order}{_at(mail, right + 1)}",
+    }
+    if length <= 12:
+        between = mail.words[left + 1 : right]
+        found.update([order + word for word in between])
+        for classes in mail.classes[left + 1 : right]:
+            found.update([f"{order}c={name}" for name in classes])
+        if length <= 4:
+            found.add(f"path={order}{'_'.join(between)}")
     return found
 
 
@@ -250,6 +269,7 @@ def _symbol(step: Unit, tokens: Sequence[Token]) -> str:
     )
 
 
+@lru_cache(maxsize=50_000)
 def _cues(word: str) -> tuple[str, ...]:
     return tuple(name for name, words in lexicon.CUES.items() if word in words)
 
@@ -404,18 +424,16 @@ def _arithmetic(candidate: Candidate, candidates: Sequence[Candidate]) -> set[st
     value = Decimal(candidate.value)
     others = [Decimal(c.value) for c in candidates if c is not candidate]
     earlier = [Decimal(c.value) for c in candidates[: candidates.index(candidate)]]
-    found = set()
     if not others:
         return {"alone"}
+    found = set()
     if value > max(others):
         found.add("largest")
     if value < min(others):
         found.add("smallest")
-    if len(earlier) > 1 and (sum(earlier) == value or 2 * value == sum(earlier)):
+    tails = (sum(earlier[-k:]) for k in range(2, min(len(earlier), 12) + 1))
+    if any(total == value for total in tails) or (len(earlier) > 1 and 2 * value == sum(earlier)):
         found.add("total")
-    for k in range(2, min(len(earlier), 12)):
-        if sum(earlier[-k:]) == value:
-            found.add("total")
     for i, first in enumerate(others):
         for second in others[i + 1 :]:
             if abs(first - second) == value:
@@ -423,16 +441,18 @@ def _arithmetic(candidate: Candidate, candidates: Sequence[Candidate]) -> set[st
             if first + second == value:
                 found.add("sum-of-two")
     for other in others:
-        if other and value < other:
-            share = value / other
-            for part in (2, 3, 4, 5, 10):
-                if abs(share * part - 1) < Decimal("0.002"):
-                    found.add(f"share={part}")
-            if (share * 100) % 5 == 0:
-                found.add("percent")
-        if other and value > other and value % other == 0:
-            found.add("multiple")
+        found |= _share_of(value, other)
     return found
+
+
+def _share_of(value: Decimal, other: Decimal) -> set[str]:
+    if not other or value == other:
+        return set()
+    if value > other:
+        return {"multiple"} if value % other == 0 else set()
+    share = value / other
+    found = {f"share={n}" for n in (2, 3, 4, 5, 10) if abs(share * n - 1) < Decimal("0.002")}
+    return found | {"percent"} if (share * 100) % 5 == 0 else found
 
 
 _TITLES = lexicon.HONORIFICS | {".", "the", "our", "to:"}

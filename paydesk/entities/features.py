@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from paydesk.entities import lexicon
 from paydesk.entities.currencies import is_currency_mark
@@ -65,7 +66,7 @@ def _style(words: Sequence[str]) -> str:
 
 def _gaps(text: str, tokens: Sequence[Token]) -> list[str]:
     gaps = ["gap=^"]
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         gap = text[before.end : token.start]
         gaps.append("gap=" if not gap else "gap=_" if gap == " " else "gap=wide")
     return gaps if tokens else []
@@ -190,18 +191,21 @@ def kind(word: str) -> str:
         if name in classes:
             return name
     if word[0].isalpha():
-        known = _RARITY[rarity(low)]
-        if word.isupper() and len(word) > 1:
-            return "UP" + known
-        if word[0].isupper():
-            return "Cap" + known
-        return ("lOw" if any(map(str.isupper, word)) else "low") + known
+        return _case(word) + _RARITY[rarity(low)]
     if word[0].isdigit():
         digits = sum(sign.isdigit() for sign in word)
         return f"num{min(digits, 7)}" if digits == len(word) else f"sep{min(digits, 7)}"
     if word[0] == "\n":
         return "nl2" if word.count("\n") > 1 else "nl"
     return word[:1]
+
+
+def _case(word: str) -> str:
+    if word.isupper() and len(word) > 1:
+        return "UP"
+    if word[0].isupper():
+        return "Cap"
+    return "lOw" if any(map(str.isupper, word)) else "low"
 
 
 def short(word: str) -> str:

@@ -2,17 +2,17 @@
 
 import re
 
-from paydesk.entities.lexicon import HONORIFICS
-
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s?$")
+# Only what never begins a name itself, as "Sri" and "Doña" may.
+_HONORIFICS = frozenset(["mr", "mrs", "ms", "miss", "mx", "dr", "m/s", "messrs", "herr", "frau"])
 _QUOTING = re.compile(r"\n[>\s]*")
 
 
 def name(written: str) -> str:
-    """The name without honorific, possessive "'s" and line breaks: "M/s Annamalai Boiler\\n Leasing's"
-    is "Annamalai Boiler Leasing".
+    """The name without honorific, possessive "'s" and line breaks: "M/s Annamalai
+    Boiler\\nLeasing's" is "Annamalai Boiler Leasing".
     """
     words = _QUOTING.sub(" ", written).split()
-    while len(words) > 1 and words[0].lower().strip(".") in HONORIFICS:
+    while len(words) > 1 and words[0].lower().strip(".") in _HONORIFICS:
         words.pop(0)
     return _POSSESSIVE.sub("", " ".join(words).strip(' ,;:"“”'))

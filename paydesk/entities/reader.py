@@ -46,8 +46,8 @@ class Reader:
             raise ServingFormError(message)
         if model.get("features") != VERSION:
             message = (
-                f"{folder / MODEL} was trained on features of version {model.get('features')!r}, and "
-                f"this Paydesk makes version {VERSION!r}: train again, or run the Paydesk it is from."
+                f"{folder / MODEL} was trained on features of version {model.get('features')!r}, "
+                f"and this Paydesk makes {VERSION!r}: train again, or run the Paydesk it is from."
             )
             raise ServingFormError(message)
         calibration = Calibration(model.get("calibration", {}))

@@ -6,6 +6,7 @@ best form and every marginal probability are exact and cheap.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,9 +61,9 @@ class Roles:
     def asks(self, evidence: Iterable[str]) -> float:
         """How probably the mail asks for a payment at all."""
         known = [self._gate[name] for name in evidence if name in self._gate]
-        length = sum(rarity * rarity for rarity, _ in known) ** 0.5 or 1.0
-        score = self._gate_bias + sum(rarity * weight for rarity, weight in known) / length
-        return float(1 / (1 + np.exp(-score)))
+        length = math.sqrt(math.fsum([rarity * rarity for rarity, _ in known])) or 1.0
+        score = self._gate_bias + math.fsum([r * weight for r, weight in known]) / length
+        return 1 / (1 + math.exp(-score))
 
     def decide(self, case: Case) -> Decision:
         """The most probable form of a mail."""
@@ -71,14 +72,23 @@ class Roles:
         payee = np.array([self._score("payee", _evidence(case, p, "parties")) for p in parties])
         payer = np.array([self._score("payer", _evidence(case, p, "parties")) for p in parties])
         amount = np.array([self._score("amount", _evidence(case, s, "sums")) for s in amounts])
+        # Options that lay claim to the same places stand in the same relations.
+        pairs: dict[Any, float] = {}
+        shares: dict[Any, float] = {}
         pair = np.full((len(parties), len(parties)), -np.inf)
         share = np.empty((len(parties), len(amounts)))
         for i, one in enumerate(parties):
+            here = one.places if one else None
             for j, other in enumerate(parties):
                 if one is None or other is None or not overlap(one, other):
-                    pair[i, j] = self._score("pair", case.pair(one, other))
+                    key = (here, other.places if other else None)
+                    if key not in pairs:
+                        pairs[key] = self._score("pair", case.pair(one, other))
+                    pair[i, j] = pairs[key]
             for j, sum_ in enumerate(amounts):
-                share[i, j] = self._score("share", case.share(one, sum_))
+                if (here, j) not in shares:
+                    shares[here, j] = self._score("share", case.share(one, sum_))
+                share[i, j] = shares[here, j]
         return _solve(
             self.asks(case.evidence),
             self.threshold,
@@ -88,8 +98,8 @@ class Roles:
         )
 
     def _score(self, table: str, evidence: Iterable[str]) -> float:
-        weights = self._tables[table]
-        return sum(weights[name] for name in evidence if name in weights)
+        get = self._tables[table].get
+        return math.fsum([get(name, 0.0) for name in evidence])  # whatever the order, the same
 
 
 def none_evidence(case: Case, of: str) -> set[str]:

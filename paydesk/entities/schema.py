@@ -57,7 +57,7 @@ class Confidence(BaseModel):
 
 
 class Reading(BaseModel):
-    """The form's four fields as read from one e-mail; a field that the mail does not show is null."""
+    """The form's four fields as read from one e-mail; what the mail does not show is null."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -91,9 +91,18 @@ def _near_names(tagger: "pycrfsuite.Tagger", count: int) -> list[TokenSpan]:
     """Every stretch that is a name with a probability worth a second look."""
     known = set(tagger.labels())
     kinds = [kind for kind in NAMES if f"B-{kind}" in known]
-    begin = [[tagger.marginal(f"B-{kind}", i) for kind in kinds] for i in range(count)]
     inner = [f"I-{kind}" for kind in kinds if f"I-{kind}" in known]
-    go_on = [sum(tagger.marginal(tag, i) for tag in inner) for i in range(count)] + [0.0]
+    marginal = tagger.marginal
+    begin: list[list[float]] = []
+    go_on: list[float] = []
+    for i in range(count):
+        if "O" in known and marginal("O", i) > 1 - _NEAR / 2:  # no name here: most tokens
+            begin.append([0.0])
+            go_on.append(0.0)
+        else:
+            begin.append([marginal(f"B-{kind}", i) for kind in kinds])
+            go_on.append(sum([marginal(tag, i) for tag in inner]))
+    go_on.append(0.0)
     found = []
     for first, shares in enumerate(begin):
         so_far = sum(shares)

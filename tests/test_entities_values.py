@@ -1,0 +1,99 @@
+"""Amounts, currencies and names as people write them, and the values they stand for."""
+
+import pytest
+
+from paydesk.entities.amounts import amount
+from paydesk.entities.currencies import currency
+from paydesk.entities.names import name
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1200", "1200"),
+        ("1,200.50", "1200.50"),
+        ("1.250,00", "1250.00"),
+        ("1.250", "1250"),
+        ("12 400,50", "12400.50"),
+        ("12\u00a0400,50", "12400.50"),
+        ("2'350.00", "2350.00"),
+        ("1,10,000", "110000"),
+        ("4,56,200/-", "456200"),
+        ("99,-", "99"),
+        ("120.-", "120"),
+        (".50", "0.50"),
+        ("0.125", "0.125"),
+        ("35k", "35000"),
+        ("7.5k", "7500"),
+        ("1.2m", "1200000"),
+        ("2 lakh", "200000"),
+        ("1.5 crore", "15000000"),
+        ("two thousand", "2000"),
+        ("three and a half grand", "3500"),
+        ("a grand", "1000"),
+        ("one lakh eighty five thousand", "185000"),
+        ("Forty-one thousand eight hundred and fifty", "41850"),
+        ("nine hundred and five", "905"),
+        ("half a million", "500000"),
+        ("a tenner", "10"),
+    ],
+)
+def test_an_amount_in_any_convention_is_a_plain_decimal(written: str, value: str) -> None:
+    assert amount(written) == value
+
+
+@pytest.mark.parametrize("written", ["", "soon", "the rest"])
+def test_words_without_a_number_are_no_amount(written: str) -> None:
+    assert amount(written) is None
+
+
+@pytest.mark.parametrize(
+    ("mark", "text", "code"),
+    [
+        ("£", "", "GBP"),
+        ("quid", "", "GBP"),
+        ("Rs.", "", "INR"),
+        ("zł", "", "PLN"),
+        ("A$", "", "AUD"),
+        ("Canadian dollars", "", "CAD"),
+        ("euro", "", "EUR"),
+        ("BWP", "", "BWP"),
+        ("$", "Send $40 to Pat", "USD"),
+        ("$", "Send $40 to Pat in Toronto, Interac is fine", "CAD"),
+        ("kr", "kr 4.500 to Brdr. Lindegaard VVS ApS", "DKK"),
+        ("kr", "4 500 kr to Fjordvik in Bergen", "NOK"),
+        ("kr", "2 000 kr to Lindqvist AB", "SEK"),
+    ],
+)
+def test_a_currency_mark_becomes_its_iso_code(mark: str, text: str, code: str) -> None:
+    found = currency(mark, text)
+    assert found is not None
+    assert found.code == code
+
+
+def test_a_mark_that_several_countries_share_is_flagged() -> None:
+    bare = currency("$", "Send $40 to Pat")
+    plain = currency("£", "Send £40 to Pat")
+    assert bare is not None
+    assert bare.note == "'$' alone is read as USD."
+    assert plain is not None
+    assert plain.note is None
+
+
+def test_a_word_that_is_no_currency_has_none() -> None:
+    assert currency("apples", "") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("M/s Annamalai Boiler Leasing", "Annamalai Boiler Leasing"),
+        ("Mr. J. R. Patel", "J. R. Patel"),
+        ("Northwind\n> Traders Ltd", "Northwind Traders Ltd"),
+        ("Penrose Brewery's", "Penrose Brewery"),
+        ("Brackley's Timber plc", "Brackley's Timber plc"),
+        ("O'Leary", "O'Leary"),
+    ],
+)
+def test_a_name_loses_honorific_possessive_and_line_breaks(written: str, value: str) -> None:
+    assert name(written) == value
