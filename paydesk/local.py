@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +27,8 @@ from paydesk.settings import Settings
 HOST = "127.0.0.1"
 _READY_S = 60.0
 _STOP_S = 15.0
+_LOOK_EVERY_S = 0.5
+_LAST_LINES = 60
 _FIRST = "training.first"
 
 
@@ -42,16 +46,19 @@ def serve(settings: Settings, port: int, console: Console) -> None:
     Raises PortTakenError or StartError.
     """
     _refuse_taken(port)
+    # Payments and names are in there: for this user's eyes only.
+    os.umask(0o077)
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    for name in (signal.SIGTERM, signal.SIGHUP):
+    home.chmod(0o700)
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _interrupt)
     with ExitStack() as parts, suppress(KeyboardInterrupt):
         bank = parts.enter_context(_sandbox_bank(home))
         _prepare_models(settings, home)
-        service = parts.enter_context(_service(home, port, bank))
+        service = parts.enter_context(_service(home, port, bank.settings))
         console.print(_welcome(port), highlight=False, markup=False, soft_wrap=True)
-        _watch(service, home)
+        _watch({"The sandbox bank": bank.process, "The service": service}, home)
     console.print("Stopped.")
 
 
@@ -104,26 +111,38 @@ def _prepare_models(settings: Settings, home: Path) -> None:
     )
     if fresh:
         return
-    done = subprocess.run([sys.executable, "-m", _FIRST], check=False)  # noqa: S603 (our own)
-    if done.returncode != 0:
+    # SIGINT lets a training that is stopped take its unfinished run away again.
+    with _process([sys.executable, "-m", _FIRST], None, {}, stop=signal.SIGINT) as training:
+        code = training.wait()
+    if code != 0:
         message = "The models could not be made ready; the lines above say why."
         raise StartError(message)
     stamp.write_text(str(database.resolve()), encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class _Bank:
+    """The sandbox bank's process, and the settings by which the service reaches it."""
+
+    process: subprocess.Popen[bytes]
+    settings: dict[str, str]
+
+
 @contextmanager
-def _sandbox_bank(home: Path) -> Iterator[dict[str, str]]:
-    """The sandbox bank on a free port; gives the settings by which the service reaches it."""
+def _sandbox_bank(home: Path) -> Iterator[_Bank]:
     port = _free_port()
     command = [sys.executable, "-m", "paydesk", "bank", "--port", str(port)]
     with _process(command, home / "bank.log", {}) as process:
         _wait(process, f"http://{HOST}:{port}/", home / "bank.log", "The sandbox bank")
         settings = sandbox_settings(f"http://{HOST}:{port}")
-        yield {
-            f"PAYDESK_BANK_{name.upper()}": _text(value)
-            for name, value in settings
-            if name in settings.model_fields_set
-        }
+        yield _Bank(
+            process,
+            {
+                f"PAYDESK_BANK_{name.upper()}": _text(value)
+                for name, value in settings
+                if name in settings.model_fields_set
+            },
+        )
 
 
 def _text(value: object) -> str:
@@ -132,34 +151,43 @@ def _text(value: object) -> str:
 
 @contextmanager
 def _service(home: Path, port: int, bank: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    # Not `bentoml serve`: its process supervisor takes commands from any local user on a TCP port.
     command = [
-        *(sys.executable, "-m", "bentoml", "serve", "service:Paydesk"),
-        *("--host", HOST, "--port", str(port)),
+        *(sys.executable, "-m", "uvicorn", "--factory", "service:Paydesk.to_asgi"),
+        *("--host", HOST, "--port", str(port), "--no-access-log", "--no-server-header"),
     ]
     log = home / "service.log"
-    with _process(command, log, bank) as process:
+    # It listens on this machine alone: nobody else is there to show a key.
+    with _process(command, log, {**bank, "PAYDESK_ACCESS": "local"}) as process:
         _wait(process, f"http://{HOST}:{port}/health", log, "The service")
         yield process
 
 
 @contextmanager
 def _process(
-    command: list[str], log: Path, extra: dict[str, str]
+    command: list[str],
+    log: Path | None,
+    extra: dict[str, str],
+    *,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    # A session of its own: Ctrl-C reaches this process first, which then stops its parts in order.
-    with log.open("ab") as output:
+    """A process with its children, ended at the latest when this one ends."""
+    with ExitStack() as files:
+        output = None if log is None else files.enter_context(log.open("ab"))
+        # A session of its own: Ctrl-C reaches this process first, which stops its parts in order.
         process = subprocess.Popen(  # noqa: S603 (our own words)
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=None if output is None else subprocess.STDOUT,
             env={**os.environ, **extra},
             start_new_session=True,
         )
     try:
         yield process
     finally:
-        process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, stop)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_S)
         with suppress(ProcessLookupError):
@@ -182,14 +210,24 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path, what: str) -> N
     raise StartError(message)
 
 
-def _watch(service: subprocess.Popen[bytes], home: Path) -> None:
-    code = service.wait()
-    message = f"The service ended by itself (code {code}); its log is {home / 'service.log'}."
-    raise StartError(message)
+def _watch(parts: dict[str, subprocess.Popen[bytes]], home: Path) -> None:
+    while True:
+        for name, process in parts.items():
+            if process.poll() is not None:
+                message = (
+                    f"{name} ended by itself (code {process.returncode}); its log is in {home}. "
+                    "Start again with make serve."
+                )
+                raise StartError(message)
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _last_words(log: Path) -> str:
+    """What a part said of its end: its last error that was meant for a person, or its last line."""
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    for line in reversed(lines[-_LAST_LINES:]):
+        if meant := re.match(r"paydesk\.[\w.]+Error: (.+)", line):
+            return meant.group(1)
     return lines[-1].strip() if lines else "it said nothing"
 
 

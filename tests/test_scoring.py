@@ -219,7 +219,11 @@ def test_stored_examples_prove_a_serving_form(trained: Trained, tmp_path: Path) 
         ("value = 3000", 'value = "3000"', "amount is compared with a number, not with '3000'"),
         ("points = 3", "points = 0", "rule.0.points"),
         ("points = 3", 'points = "3"', "rule.0.points"),
-        ("{hour}", "{minute}", "line 27: rule.2: Value error, reason names an unknown field"),
+        ("{hour}", "{minute}", "line 27: rule.2: Value error, reason may have {field} with one of"),
+        ("{hour}", "{hour.__class__}", "plain"),
+        ("{hour}", "{hour:>9}", "plain"),
+        ("{hour}", "{hour", "reason has a brace too many"),
+        ("value = 3000", "value = nan", "rule.0.when.0.value"),
         ("HIGH = 3", "HIGH = 6", "0 < MEDIUM < HIGH < CRITICAL"),
         ("[levels]", "[levels", "is not valid TOML"),
         ("text = ", "txt = ", "rule.0.text"),
@@ -241,3 +245,12 @@ def test_a_wrong_rules_file_is_refused_with_the_place(
 def test_a_missing_rules_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RulesError, match="cannot be read: No such file"):
         RuleBook.read(tmp_path / "none.toml")
+
+
+def test_a_reason_tells_of_an_absent_field(tmp_path: Path) -> None:
+    shipped = (Path(__file__).parent.parent / "paydesk/risk/rules.toml").read_text("utf-8")
+    path = tmp_path / "rules.toml"
+    path.write_text(shipped.replace("at {hour} h.", "in {category}."), "utf-8")
+    judged = RuleBook.read(path).judge(Transaction(amount=1, hour=2).__dict__)
+    told = [rule.explain(Transaction(amount=1, hour=2).__dict__) for rule in judged.triggered]
+    assert told == ["It happened at night, in unknown."]

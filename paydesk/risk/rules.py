@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from string import Formatter
+from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class Condition(_Part):
 
     field: FieldName
     is_: Literal[">", ">=", "<", "<=", "==", "!="] = Field(alias="is")
-    value: float | str
+    value: Annotated[float, Field(allow_inf_nan=False)] | str
 
     @model_validator(mode="after")
     def _value_fits_field(self) -> Self:
@@ -71,13 +72,26 @@ class Rule(_Part):
 
     @model_validator(mode="after")
     def _reason_can_be_filled(self) -> Self:
-        blank = dict.fromkeys(get_args(FieldName), "")
+        fields = get_args(FieldName)
         try:
-            self.reason.format_map(blank)
-        except (KeyError, ValueError, IndexError, AttributeError) as error:
-            message = f"reason names an unknown field: {error}"
+            parts = list(Formatter().parse(self.reason))
+        except ValueError as error:
+            message = f"reason has a brace too many: {error}"
             raise ValueError(message) from error
+        for _, field, form, conversion in parts:
+            if field is not None and (field not in fields or form or conversion):
+                message = f"reason may have {{field}} with one of {', '.join(fields)}, plain"
+                raise ValueError(message)
         return self
+
+    def explain(self, fields: Mapping[str, Any]) -> str:
+        """The reason with the transaction's own values."""
+        shown = {
+            name: "unknown" if value is None else value
+            for name in get_args(FieldName)
+            for value in [fields[name]]
+        }
+        return self.reason.format(**{**shown, "amount": f"{shown['amount']:.2f}"})
 
     @cached_property
     def label(self) -> str:

@@ -49,16 +49,7 @@ class Scorer:
         probability = self.forest.probability(tx.amount, tx.hour, tx.category)
         alone = self.forest.thresholds.level(probability)
         level = max(judged.level, alone)
-        reasons = [
-            rule.reason.format(
-                amount=f"{tx.amount:.2f}",
-                hour=tx.hour,
-                category=tx.category,
-                store=tx.store,
-                customer_id=tx.customer_id,
-            )
-            for rule in judged.triggered
-        ]
+        reasons = [rule.explain(tx.__dict__) for rule in judged.triggered]
         if alone > Level.LOW:
             reasons.append(_forest_reason(probability, alone, judged.level))
         return Verdict(
