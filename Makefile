@@ -16,6 +16,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export MPLCONFIGDIR := $(STATE)/cache/matplotlib
 export XDG_CACHE_HOME := $(STATE)/cache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(STATE)/cache/hypothesis
+export RUFF_CACHE_DIR := $(STATE)/cache/ruff
+export MYPY_CACHE_DIR := $(STATE)/cache/mypy
+
+ifneq ($(words $(CURDIR)),1)
+$(error The path of this checkout has a blank, which make cannot take: move it to one without)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test check ui bento lock clean
@@ -27,7 +33,7 @@ serve: $(STATE)/train.stamp ## Train where no model exists, and serve on 127.0.0
 	@exec $(PY) -m paydesk serve --port $(PORT)
 
 test: check ## Lint, type-check, and run every test
-	@$(PY) -m pytest
+	@$(PY) -m pytest -o cache_dir=$(STATE)/cache/pytest
 
 check: $(STATE)/test.stamp ## Lint and type-check only
 	@$(VENV)/bin/ruff format --check --quiet .

@@ -4,11 +4,20 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+import typer
 from conftest import ROOT
 
+from paydesk.cli import app
+
 README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_is_finished() -> None:
+    assert "@@" not in README
+    assert "TODO" not in README
 
 
 def test_every_make_target_is_in_the_readme_and_in_help() -> None:
@@ -21,14 +30,7 @@ def test_every_make_target_is_in_the_readme_and_in_help() -> None:
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    for words in (
-        ["serve"],
-        ["try"],
-        ["bank"],
-        ["models", "list"],
-        ["models", "promote"],
-        ["models", "pull"],
-    ):
+    for words in _commands(app, []):
         done = subprocess.run(
             [sys.executable, "-m", "paydesk", *words, "--help"],
             cwd=ROOT,
@@ -63,3 +65,12 @@ def test_the_bank_settings_that_payments_need_are_in_the_readme() -> None:
     assert missing
     for name in missing:
         assert name in README
+
+
+def _commands(group: typer.Typer, words: list[str]) -> Iterator[list[str]]:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield [*words, command.name or command.callback.__name__.replace("_", "-")]
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from _commands(below.typer_instance, [*words, str(below.name)])

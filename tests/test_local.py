@@ -64,7 +64,8 @@ def test_stopping_leaves_nothing_running_and_a_second_start_is_quick(
     assert not _mentioning(str(tmp_path), port)
     again = serving(trained, tmp_path, port)
     with again as second:
-        # What it printed before stays: no training, no pulling.
+        # It neither trained nor pulled: the first start said so, the second does not.
+        assert "ready to serve" in first.welcome
         assert "ready to serve" not in second.welcome
         found = httpx.get(f"{second.url}/transaction/kept").json()
         assert found["status"] == "found"
