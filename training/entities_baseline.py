@@ -1,4 +1,4 @@
-"""The plain reader that others are measured against: thirty templates, one CRF, tutorial features."""
+"""The plain reader that others are measured against: thirty templates, one CRF, few features."""
 
 import random
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ from training.entities_roles import example, fit_gate, fit_roles
 from training.markup import Mail
 
 CRF_PARAMS: dict[str, Any] = {"c1": 0.1, "c2": 0.1, "max_iterations": 50, "min_freq": 2}
-ROLES_PARAMS: dict[str, float] = {"strength": 6.0, "gate_cost": 5.0, "gate_threshold": 0.58}
+ROLES_PARAMS: dict[str, float] = {"strength": 9.0, "gate_cost": 5.0, "gate_threshold": 0.58}
 
 _FIELDS: tuple[Field, ...] = ("amount", "currency", "accountA", "accountB")
 _INJECTED = 0.05  # the probability a right name is given that the first pass did not see

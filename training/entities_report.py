@@ -188,7 +188,7 @@ English as people of many countries write it; leaves all four empty when the mai
 payment.
 
 **How.** A CRF (CRFsuite) finds names, sums, currency marks, dates and references; a log-linear
-model over whole forms decides which of them are payee, payer and sum; a gate decides whether anything is
+model over whole forms decides which are payee, payer and sum; a gate decides whether anything is
 asked. No pickle: the serving form is `tagger.crfsuite` and JSON.
 
 **Data.** {source}: {mails} mails to learn from, {held_out} held out (other mails altogether,

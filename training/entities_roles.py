@@ -22,7 +22,7 @@ _ROUNDED = 4
 
 # Evidence that is dear to come by weighs more: a larger value is a smaller penalty.
 _SIZES = {
-    "phrase": 4.0,
+    "phrase": 6.0,
     **dict.fromkeys(
         ("near", "q", "maxq", "greeted", "signs", "called", "nearest", "same", "order"), 2.0
     ),

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -136,19 +137,22 @@ def _publish(
     uri: str,
 ) -> "Published":
     from mlflow.models import ModelSignature  # noqa: PLC0415
-    from mlflow.types import ColSpec, DataType, Schema  # noqa: PLC0415
-    from mlflow.types.schema import Array  # noqa: PLC0415
+    from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
 
     from paydesk.tracking_store import tracking_uri  # noqa: PLC0415
     from training.entities_fit import CRF_PARAMS, ROLES_PARAMS, featurize  # noqa: PLC0415
     from training.entities_report import card, report  # noqa: PLC0415
     from training.tracking import Product, publish  # noqa: PLC0415
 
-    # One mail: a list of tokens, each a list of features; the answer is one tag a token.
+    # Mails, tokens and features: what is shorter than the longest is filled up with "", which no
+    # feature is called. sklearn_crfsuite itself takes lists of any length.
     signature = ModelSignature(
-        inputs=Schema([ColSpec(Array(Array(DataType.string)))]),
-        outputs=Schema([ColSpec(Array(DataType.string))]),
+        inputs=Schema([TensorSpec(np.dtype("str"), (-1, -1, -1))]),
+        outputs=Schema([TensorSpec(np.dtype("str"), (-1, -1))]),
     )
+    rows = featurize([Mail("", "Pay £35k to Brennock Joinery", (), {})])[0][0]
+    longest = max(len(row) for row in rows)
+    example: Any = np.array([[[*row, *[""] * (longest - len(row))] for row in rows]])
     shown = report(Reader.load(folder / "serving"), fitted.crf, source.held_out)
     return publish(
         Product(
@@ -157,7 +161,7 @@ def _publish(
             native=fitted.crf,
             trusted_types=TRUSTED_TYPES,
             signature=signature,
-            input_example=featurize([Mail("", "Pay £35k to Brennock Joinery", (), {})])[0],
+            input_example=example,
             serving=folder / "serving",
             holdout=folder / "holdout.jsonl",
             data_source=source.name,

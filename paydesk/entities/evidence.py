@@ -123,7 +123,9 @@ def party_evidence(mail: Mail, candidate: Candidate, number: int, of: int) -> se
     for place in candidate.mentions:
         found |= _context(mail, place, mail.names)
         found |= _to_money(mail, place)
-        found |= {f"phrase={name}" for name in party_phrases(_around(mail, place))}
+        zone = mail.zone_of[mail.steps[place].first]
+        for name in party_phrases(_around(mail, place)):
+            found |= {f"phrase={name}", f"phrase@={name}|{zone}"}
     return found
 
 

@@ -208,6 +208,7 @@ def _case(word: str) -> str:
     return "lOw" if any(map(str.isupper, word)) else "low"
 
 
+@lru_cache(maxsize=50_000)
 def short(word: str) -> str:
     """The word in lower case; a number by its shape only."""
     # Numbers are told apart by their shape only: their digits would be learnt by heart.
