@@ -19,6 +19,7 @@ from training.markup import Mail
 
 _RAREST = 2
 _ROUNDED = 4
+_CERTAIN = 6.0  # in log-odds
 
 # Evidence that is dear to come by weighs more: a larger value is a smaller penalty.
 _SIZES = {
@@ -87,6 +88,8 @@ def fit_roles(
     """The weights, by table and feature, that make the right forms most probable; `strength` is
     that of the L2 penalty.
     """
+    if not examples:
+        return {name: {} for name in TABLES}
     layout = _Layout(examples)
     found = minimize(
         layout.loss,
@@ -214,6 +217,8 @@ def _soften(scores: Vector, group: NDArray[np.int64]) -> tuple[Vector, Vector]:
 
 def fit_gate(cases: Sequence[Case], asks: Sequence[bool], cost: float) -> dict[str, Any]:
     """The weights of the gate: whether a mail asks for a payment at all."""
+    if len(set(asks)) < 2:  # mail of one sort only: nothing to tell apart
+        return {"gate": {}, "gate_bias": _CERTAIN if any(asks) else -_CERTAIN}
     words = TfidfVectorizer(analyzer=lambda c: sorted(c.evidence), min_df=_RAREST)
     rows = words.fit_transform(cases)
     names = words.get_feature_names_out()
