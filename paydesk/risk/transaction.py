@@ -1,15 +1,44 @@
 """What a caller sends to be scored, and what is decided about it."""
 
+import re
 from datetime import datetime
 from enum import IntEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 NOON = 12
 LARGEST_AMOUNT = 1e12
 
-_Name = Annotated[str, Field(max_length=200)]
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+
+# PostgreSQL keeps no NUL in a text; a number is taken for the text that it is written as.
+_Name = Annotated[
+    str,
+    Field(
+        max_length=200,
+        pattern=r"^[^\x00]*$",
+        json_schema_extra={"type": ["string", "number"]},
+    ),
+]
+
+
+def _whole(value: Any) -> Any:
+    """A JSON number without fraction as an int; anything else is left to fail as what it is."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _written_out(value: Any) -> Any:
+    # Without this, pydantic also takes seconds since 1970, as a number or as a text.
+    if isinstance(value, str) and _DATE.match(value):
+        return value
+    raise ValueError("must be a text like 2026-03-01T02:30:00Z")
+
+
+_Hour = Annotated[int, Field(ge=0, le=23, strict=True), BeforeValidator(_whole)]
+_Time = Annotated[datetime, BeforeValidator(_written_out)]
 
 
 class Level(IntEnum):
@@ -44,13 +73,11 @@ class Transaction(BaseModel):
         description="In the transaction's currency.",
     )
     category: _Name | None = Field(default=None, description="The store's trade.")
-    hour: int = Field(
+    hour: _Hour = Field(
         default=NOON,
-        ge=0,
-        le=23,
         description="Local hour of the day; the timestamp's where absent, else 12.",
     )
-    timestamp: datetime | None = None
+    timestamp: _Time | None = None
     customer_id: _Name | None = None
     store: _Name | None = None
 

@@ -19,6 +19,12 @@ from paydesk.errors import PaydeskError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 5_000
+# No call may hang for ever: neither on a lock, nor on a server that went away without a word.
+_POSTGRES = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "options": f"-c lock_timeout={_BUSY_MS}",
+}
 _WRITES = {"paydesk_writes": True}
 _MIGRATION_LOCK = 0x70617964
 
@@ -51,7 +57,7 @@ def connect(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRES)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"check_same_thread": False})
@@ -82,6 +88,8 @@ def migrate(engine: Engine) -> None:
         return
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
+            # Another worker's migration may take long; this one waits for it.
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
         # Another worker may have done it while this one waited for the lock: Alembic looks again.
         config.attributes["connection"] = connection

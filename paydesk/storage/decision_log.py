@@ -2,17 +2,18 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Engine, Row, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, insert, update
 
 from paydesk.errors import PaydeskError
 from paydesk.storage.database import writing
 from paydesk.storage.tables import decision_totals, decisions
 
 _LARGEST_GROUP = 1_000
+_LONGEST_WAIT_S = 20.0
 
 
 class DecisionLogUnavailableError(PaydeskError):
@@ -21,15 +22,28 @@ class DecisionLogUnavailableError(PaydeskError):
     retry_after_s = 5
 
 
+class Watch(Protocol):
+    """Who is told how the log does; called on the writing thread."""
+
+    def waiting(self, decisions: int) -> None:
+        """So many decisions wait for a commit that begins now, or 0 when none is left."""
+
+    def committed(self, decisions: int, seconds: float) -> None:
+        """A commit with so many decisions took so long."""
+
+
 class DecisionLog:
-    """Appends decisions and reads them back.
+    """Appends decisions.
 
     One thread writes. While a commit is under way the next decisions wait together, and one commit
     carries them all: durability costs a share of an fsync, not one each.
     """
 
-    def __init__(self, engine: Engine, *, most_waiting: int = 20_000) -> None:
+    def __init__(
+        self, engine: Engine, watch: Watch | None = None, *, most_waiting: int = 20_000
+    ) -> None:
         self._engine = engine
+        self._watch = watch
         self._most_waiting = most_waiting
         self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[None]]] = []
         self._changed = threading.Condition()
@@ -49,30 +63,15 @@ class DecisionLog:
                 raise DecisionLogUnavailableError(message)
             self._waiting.append((row, done))
             self._changed.notify()
-        await done
-
-    def latest(self, tx_id: str) -> Row[Any] | None:
-        """The newest decision about `tx_id`, or None. Blocks on the database."""
-        newest = (
-            select(decisions)
-            .where(decisions.c.tx_id == tx_id)
-            .order_by(decisions.c.seq.desc())
-            .limit(1)
-        )
-        with self._engine.connect() as connection:
-            return connection.execute(newest).one_or_none()
-
-    def decision(self, decision_id: str) -> Row[Any] | None:
-        """The decision with this id, or None. Blocks on the database."""
-        one = select(decisions).where(decisions.c.decision_id == decision_id)
-        with self._engine.connect() as connection:
-            return connection.execute(one).one_or_none()
-
-    def totals(self) -> dict[int, int]:
-        """Decisions since the log began, by level, over all workers. Blocks on the database."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(decision_totals)).all()
-        return {row.level: row.decisions for row in rows}
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT_S):
+                await done
+        except TimeoutError as error:
+            message = (
+                f"The decision log did not answer within {_LONGEST_WAIT_S:.0f} s. "
+                "Send the transaction again later."
+            )
+            raise DecisionLogUnavailableError(message) from error
 
     def close(self) -> None:
         """Writes what waits, then ends the writer."""
@@ -90,16 +89,24 @@ class DecisionLog:
                     self._waiting[:_LARGEST_GROUP],
                     self._waiting[_LARGEST_GROUP:],
                 )
+                left = len(self._waiting)
             if not group:
                 return
+            if self._watch is not None:
+                self._watch.waiting(len(group) + left)
+            began = time.perf_counter()
             error: Exception | None = None
             try:
                 self._commit([row for row, _ in group])
-            except SQLAlchemyError as caught:
+            except Exception as caught:  # noqa: BLE001 (whatever it is, the next group is written)
                 message = "The decision log cannot be written. Send the transaction again later."
                 error = DecisionLogUnavailableError(message)
                 error.__cause__ = caught
             _answer([done for _, done in group], error)
+            if self._watch is not None:
+                if error is None:
+                    self._watch.committed(len(group), time.perf_counter() - began)
+                self._watch.waiting(left)
 
     def _commit(self, rows: list[Mapping[str, Any]]) -> None:
         counts: dict[int, int] = {}

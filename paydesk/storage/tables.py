@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 metadata = MetaData(
@@ -28,6 +29,9 @@ metadata = MetaData(
 
 # SQLite hands out row ids for INTEGER PRIMARY KEY only.
 _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
+
+# Most callers send no store: their decisions cost this index nothing.
+_STORE_KNOWN = text("store IS NOT NULL")
 
 decisions = Table(
     "decisions",
@@ -49,8 +53,15 @@ decisions = Table(
     Column("reasons", Text, nullable=False, comment="JSON list"),
     Column("model", Text, nullable=False),
     Index(None, "tx_id", "seq"),
-    Index(None, "recorded_at_us"),
+    Index(None, "recorded_at_us", "seq"),
     Index(None, "level", "seq"),
+    Index(
+        None,
+        "store",
+        "seq",
+        sqlite_where=_STORE_KNOWN,
+        postgresql_where=_STORE_KNOWN,
+    ),
 )
 
 # Counted in the same commit as the decisions, so that totals cost one row to read.
@@ -101,4 +112,15 @@ payment_events = Table(
     Column("request_id", Text),
     Column("bank_reference", Text),
     UniqueConstraint("payment_id", "seq"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(12), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False, comment="SHA-256 of the key"),
+    Column("scopes", Text, nullable=False, comment="separated by spaces"),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("revoked_at_us", BigInteger),
 )

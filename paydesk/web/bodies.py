@@ -1,53 +1,43 @@
-"""Reads a request's JSON body into a model, within limits."""
+"""Reads a request's JSON body into a model, within limits of length, time and strictness."""
 
+import asyncio
 from typing import Any, TypeVar
 
-import orjson
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from paydesk.web.errors import BadRequestError, BodyTooLargeError, invalid
+from paydesk.web.errors import (
+    BadRequestError,
+    BodyEncodingError,
+    BodyTooLargeError,
+    BodyTooSlowError,
+    invalid,
+)
+from paydesk.web.json_text import JsonTextError, parse_object
 
 BODY_LIMIT = 1024 * 1024
+BODY_SECONDS = 15.0
 
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-async def read(request: Request) -> bytes:
-    """The body. Raises BodyTooLargeError as soon as it is known to be too long."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > BODY_LIMIT:
-        raise BodyTooLargeError(_too_large())
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > BODY_LIMIT:
-                raise BodyTooLargeError(_too_large())
-            parts.append(part)
-    except ClientDisconnect as error:
-        message = "The connection closed before the body was complete."
-        raise BadRequestError(message) from error
-    return b"".join(parts)
+async def read_model(request: Request, model: type[_Model]) -> _Model:
+    """The body as `model`. Raises what `read_json` raises; each field that is wrong is named."""
+    return validated(await read_json(request), model)
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises BadRequestError."""
-    body = await read(request)
+    """The body as a JSON object, whatever its Content-Type: curl -d sends that of a form.
+
+    Raises BadRequestError, BodyTooLargeError, BodyTooSlowError or BodyEncodingError.
+    """
+    _refuse_encodings(request)
+    body = await _read(request)
     try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(_not_json(body, str(error))) from error
-    if not isinstance(parsed, dict):
-        message = f"The body must be one JSON object, not {_kind(parsed)}."
-        raise BadRequestError(message)
-    return parsed
-
-
-async def read_model(request: Request, model: type[_Model]) -> _Model:
-    """The body as `model`. Raises BadRequestError, which names each field that is wrong."""
-    return validated(await read_json(request), model)
+        return parse_object(body)
+    except JsonTextError as error:
+        raise BadRequestError(str(error)) from error
 
 
 def validated(body: dict[str, Any], model: type[_Model]) -> _Model:
@@ -58,16 +48,49 @@ def validated(body: dict[str, Any], model: type[_Model]) -> _Model:
         raise invalid(error) from error
 
 
+def _refuse_encodings(request: Request) -> None:
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in {"identity", ""}:
+        message = f"The Content-Encoding {coding[:40]!r} is not read here; send the body as it is."
+        raise BodyEncodingError(message)
+    kind = request.headers.get("content-type", "").lower()
+    if "charset" not in kind:
+        return
+    charset = kind.partition("charset")[2].lstrip(" =").partition(";")[0].strip(" \"'")
+    if charset not in _CHARSETS:
+        message = f"The charset {charset[:40]!r} is not read here; JSON is sent in UTF-8."
+        raise BodyEncodingError(message)
+
+
+async def _read(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > BODY_LIMIT:
+        raise BodyTooLargeError(_too_large())
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _whole(request)
+    except TimeoutError as error:
+        message = f"The body was not complete within {BODY_SECONDS:.0f} s; send it faster."
+        raise BodyTooSlowError(message) from error
+
+
+async def _whole(request: Request) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            sentence = "The connection closed before the body was complete."
+            raise BadRequestError(sentence)
+        part = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(part)
+        if size > BODY_LIMIT:
+            raise BodyTooLargeError(_too_large())
+        parts.append(part)
+    return b"".join(parts)
+
+
 def _too_large() -> str:
     return f"The body is longer than {BODY_LIMIT:,} bytes, the most that this route takes."
-
-
-def _not_json(body: bytes, reason: str) -> str:
-    if not body.strip():
-        return "The body is empty; it must be one JSON object."
-    return f"The body is not valid JSON: {reason}."
-
-
-def _kind(value: Any) -> str:
-    kinds = {list: "a list", str: "a text", int: "a number", float: "a number", bool: "a boolean"}
-    return kinds.get(type(value), "null")

@@ -27,6 +27,14 @@ from paydesk.payments.errors import (
 from paydesk.payments.payment import PaymentRecord
 from paydesk.storage.database import DatabaseUnavailableError
 from paydesk.storage.decision_log import DecisionLogUnavailableError
+from paydesk.web.exchange import exchange_of
+from paydesk.web.gate import (
+    ForeignError,
+    KeyMissingError,
+    KeyScopeError,
+    TooManyRequestsError,
+)
+from paydesk.web.lanes import LaneBusyError, LaneLateError
 from paydesk.web.holding import OverrideInvalidError, PaymentHeldError
 
 log = logging.getLogger("paydesk")
@@ -34,6 +42,14 @@ log = logging.getLogger("paydesk")
 
 class BodyTooLargeError(PaydeskError):
     """The body is longer than the route takes."""
+
+
+class BodyTooSlowError(PaydeskError):
+    """The body did not come in time."""
+
+
+class BodyEncodingError(PaydeskError):
+    """The body is declared to be compressed, or in another charset than UTF-8."""
 
 
 class BadRequestError(PaydeskError):
@@ -44,9 +60,17 @@ class BadRequestError(PaydeskError):
         self.fields = list(fields)
 
 
-_STATUS: dict[type[PaydeskError], int] = {
+STATUS: dict[type[PaydeskError], int] = {
     BadRequestError: 400,
+    KeyMissingError: 401,
+    KeyScopeError: 403,
+    ForeignError: 403,
+    BodyTooSlowError: 408,
     BodyTooLargeError: 413,
+    BodyEncodingError: 415,
+    TooManyRequestsError: 429,
+    LaneBusyError: 503,
+    LaneLateError: 504,
     DatabaseUnavailableError: 503,
     DecisionLogUnavailableError: 503,
     PaymentInvalidError: 400,
@@ -102,16 +126,21 @@ def invalid(error: ValidationError) -> BadRequestError:
     return BadRequestError(fields[0]["reason"], fields)
 
 
-async def answer_error(request: Request, error: Exception) -> Response:
-    """The answer to any exception that a route raised."""
-    path = request.url.path
+def answer_error(request: Request, error: Exception) -> Response:
+    """The answer to an exception that a handler raised; what is no PaydeskError goes on up."""
     if not isinstance(error, PaydeskError):
-        log.error("%s %s failed", request.method, path, exc_info=error)
-        return problem(500, "Paydesk failed on this request; its log says why.", instance=path)
-    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+        raise error
+    exchange = exchange_of(request)
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status >= 500:
-        log.error("%s %s: %s", request.method, path, error)
-    members: dict[str, Any] = {}
+        log.error(
+            "%s: %s",
+            exchange.route,
+            type(error).__name__,
+            exc_info=error,
+            extra={"request_id": exchange.request_id},
+        )
+    members: dict[str, Any] = {"request_id": exchange.request_id}
     if isinstance(error, BadRequestError):
         members["errors"] = error.fields
     if isinstance(error, PaymentInvalidError):
@@ -121,20 +150,9 @@ async def answer_error(request: Request, error: Exception) -> Response:
     payment = getattr(error, "payment", None)
     if isinstance(payment, PaymentRecord):
         members["payment"] = payment.model_dump(mode="json")
-    retry_s = getattr(error, "retry_after_s", None)
-    headers = None if retry_s is None else {"Retry-After": str(retry_s)}
-    return problem(status, str(error), instance=path, headers=headers, **members)
-
-
-async def answer_unrouted(request: Request, error: Exception) -> Response:
-    """The answer where no route, or no method of it, matched."""
-    path = request.url.path
-    status = getattr(error, "status_code", 500)
-    headers = dict(getattr(error, "headers", None) or {})
-    if status == 404:
-        sentence = f"There is nothing at {path}. GET / says what there is."
-    elif status == 405:
-        sentence = f"{request.method} is not for {path}; it takes {headers.get('Allow', '')}."
-    else:
-        sentence = str(getattr(error, "detail", "")) or HTTPStatus(status).phrase
-    return problem(status, sentence, instance=path, headers=headers)
+    headers = {}
+    if (retry_s := getattr(error, "retry_after_s", None)) is not None:
+        headers["Retry-After"] = str(retry_s)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="paydesk"'
+    return problem(status, str(error), instance=request.url.path, headers=headers, **members)

@@ -1,0 +1,86 @@
+"""One path of the contract as an ASGI app: its methods, who may use them, and their errors."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from paydesk.web.application import Application
+from paydesk.web.errors import BadRequestError, answer_error, problem
+from paydesk.web.exchange import exchange_of
+from paydesk.web.gate import Gate, Need
+
+Handler = Callable[[Request, Application], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Bound:
+    """What the routes answer from: there is none until the service has opened it."""
+
+    application: Application | None = None
+    gate: Gate | None = None
+
+
+class Resource:
+    """Answers the methods of one path; HEAD where GET is, OPTIONS always."""
+
+    def __init__(
+        self, template: str, methods: Mapping[str, tuple[Handler, Need]], bound: Bound
+    ) -> None:
+        self._template = template
+        self._methods = dict(methods)
+        if "GET" in methods:
+            self._methods["HEAD"] = methods["GET"]
+        self._allow = ", ".join([*self._methods, "OPTIONS"])
+        self._bound = bound
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request whose path is this one."""
+        request = Request(scope, receive, send)
+        exchange_of(request).route = self._template
+        try:
+            response = await self._answer(request)
+        except Exception as error:
+            response = answer_error(request, error)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        found = self._methods.get(request.method)
+        if found is None:
+            return self._other_method(request)
+        handler, need = found
+        application, gate = self._bound.application, self._bound.gate
+        if application is None or gate is None:
+            raise AssertionError("a request came before the service was opened")
+        gate.let_in(request, need)
+        if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+            message = "The address has a NUL character (%00), which no id has."
+            raise BadRequestError(message)
+        return await handler(request, application)
+
+    def _other_method(self, request: Request) -> Response:
+        headers = {"Allow": self._allow}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+        return problem(
+            405,
+            f"{request.method[:20]} is not for {self._template}; it takes {self._allow}.",
+            instance=request.url.path,
+            headers=headers,
+            request_id=exchange_of(request).request_id,
+        )
+
+
+async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer where no path of the contract matches."""
+    request = Request(scope, receive, send)
+    path = request.url.path
+    response = problem(
+        404,
+        f"There is nothing at {path[:200]}. GET /docs says what there is.",
+        instance=path,
+        request_id=exchange_of(request).request_id,
+    )
+    await response(scope, receive, send)
