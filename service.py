@@ -4,15 +4,17 @@ import bentoml
 from bentoml.models import BentoModel
 
 from paydesk.entities.schema import Reading
+from paydesk.errors import PaydeskError
 from paydesk.payments.payment import PaymentRecord
 from paydesk.risk.transaction import Decision, Transaction
 from paydesk.settings import Settings
-from paydesk.web.application import Application, Email
+from paydesk.web.application import Email
 from paydesk.web.front import Front
 from paydesk.web.holding import PaymentOrder
-from paydesk.web.routes import bind, http_routes
+from paydesk.web.routes import Http
+from paydesk.web.worker import Worker, check
 
-HTTP = http_routes()
+HTTP = Http()
 
 
 @bentoml.service(
@@ -29,8 +31,8 @@ class Paydesk:
     entities = BentoModel("entities:latest")
 
     def __init__(self) -> None:
-        self.application = Application.open(Settings(), self.risk, self.entities)
-        bind(HTTP, self.application)
+        self.worker = Worker(HTTP, Settings.read(), self.risk, self.entities)
+        self.application = self.worker.application
 
     @bentoml.api
     async def score(self, tx: Transaction, /) -> Decision:
@@ -47,10 +49,18 @@ class Paydesk:
         """Sends a payment that a person confirmed to the bank."""
         return (await self.application.pay(order, None, None)).payment
 
+    @bentoml.on_deployment  # which makes it static
+    def before_the_workers() -> None:
+        """Ends a start that cannot succeed, with one sentence."""
+        try:
+            check(Settings.read())
+        except PaydeskError as error:
+            raise SystemExit(f"Error: {error}") from None
+
     @bentoml.on_shutdown
     def close(self) -> None:
         """Lets what was accepted reach the disk."""
-        self.application.close()
+        self.worker.close()
 
 
 Paydesk.add_asgi_middleware(Front, http=HTTP)  # type: ignore[attr-defined]  # no class by now

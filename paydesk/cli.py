@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from paydesk.registry.promotion import Comparison
+    from paydesk.storage.api_keys import ApiKeys
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 models = typer.Typer(no_args_is_help=True, help="Registered models: list, promote, pull.")
 app.add_typer(models, name="models")
+keys = typer.Typer(no_args_is_help=True, help="API keys: new, list, revoke.")
+app.add_typer(keys, name="keys")
+decisions = typer.Typer(no_args_is_help=True, help="The log of decisions: prune.")
+app.add_typer(decisions, name="decisions")
 
 out = Console()
 err = Console(stderr=True)
@@ -32,10 +37,10 @@ TrackingUri = Annotated[
 
 def main() -> None:
     """The entry: an error that is meant for a person is one sentence and exit code 2."""
-    settings = Settings()
-    os.environ.setdefault("BENTOML_HOME", str(settings.home.resolve() / "bentoml"))
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     try:
+        settings = Settings.read()
+        os.environ.setdefault("BENTOML_HOME", str(settings.home.resolve() / "bentoml"))
+        os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
         app()
     except PaydeskError as error:
         err.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
@@ -89,6 +94,71 @@ def try_it(
     from paydesk.examples import run  # noqa: PLC0415
 
     run(url, key or None, out)
+
+
+@keys.command("new")
+def new_key(
+    name: Annotated[str, typer.Argument(help="Who or what will use it.")],
+    scope: Annotated[list[str], typer.Option(help="score, read or pay; may be repeated.")],
+) -> None:
+    """Make a key and print it, once: only its digest is kept. It works within two seconds.
+
+    paydesk keys new desk --scope score --scope read
+    """
+    made, text = _keys().new(name, scope)
+    err.print(f"Key {made.key_id}, for {' and '.join(sorted(made.scopes))}. Shown this once:")
+    out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Show every key but its secret.
+
+    paydesk keys list
+    """
+    table = Table()
+    for heading in ("key", "name", "scopes", "made", "revoked"):
+        table.add_column(heading)
+    for key in _keys().all():
+        revoked = "–" if key.revoked_at_us is None else _when(key.revoked_at_us)
+        scopes = ", ".join(sorted(key.scopes))
+        table.add_row(key.key_id, key.name, scopes, _when(key.created_at_us), revoked)
+    if not table.row_count:
+        err.print("No keys yet. `paydesk keys new NAME --scope score` makes one.")
+    else:
+        out.print(table)
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
+    """End a key; the service refuses it within two seconds.
+
+    paydesk keys revoke 4f3c2a1b0d9e
+    """
+    _keys().revoke(key_id)
+    out.print(f"Key {key_id} is revoked.", highlight=False, markup=False)
+
+
+@decisions.command("prune")
+def prune_decisions(
+    before: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="A date, UTC; decisions from then stay.")
+    ],
+) -> None:
+    """Remove decisions recorded before a date; /stats keeps counting them.
+
+    paydesk decisions prune --before 2024-01-01
+    """
+    from paydesk.storage.database import open_database  # noqa: PLC0415
+    from paydesk.storage.decision_history import DecisionHistory  # noqa: PLC0415
+
+    limit = before.replace(tzinfo=UTC)
+    if limit > datetime.now(UTC):
+        message = f"{limit:%Y-%m-%d} is not over yet; --before takes a date up to today."
+        raise PaydeskError(message)
+    history = DecisionHistory(open_database(Settings.read().database))
+    removed = history.prune(int(limit.timestamp()) * 1_000_000)
+    out.print(f"Removed {removed:,} decisions from before {limit:%Y-%m-%d}.", highlight=False)
 
 
 @models.command("list")
@@ -161,6 +231,17 @@ def pull(tracking_uri: TrackingUri = "") -> None:
 
     for model in pull_champions(_store(tracking_uri)):
         out.print(f"{model.tag} is version {registry_version(model)} of the registry.")
+
+
+def _keys() -> "ApiKeys":
+    from paydesk.storage.api_keys import ApiKeys  # noqa: PLC0415
+    from paydesk.storage.database import open_database  # noqa: PLC0415
+
+    return ApiKeys(open_database(Settings.read().database))
+
+
+def _when(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _store(tracking_uri: str) -> "MlflowClient":

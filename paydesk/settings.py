@@ -2,10 +2,34 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from paydesk.errors import PaydeskError
+
+
+class SettingsError(PaydeskError):
+    """An environment variable has a value that cannot be used; the message names it."""
+
+
+def _split(text: object) -> object:
+    if isinstance(text, str):
+        return tuple(part for part in text.replace(",", " ").split() if part)
+    return text
+
+
+def _an_origin(text: str) -> str:
+    scheme, found, host = text.partition("://")
+    if not (scheme and found and host) or "/" in host or "*" in text:
+        raise ValueError(f"{text!r} is not an origin like https://desk.example")
+    return text
+
+
+_Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_an_origin)], ...], NoDecode, BeforeValidator(_split)
+]
 
 
 class BankSettings(BaseSettings):
@@ -59,6 +83,33 @@ class Settings(BaseSettings):
         default="CRITICAL", description="The risk from which a person has to say why it may go."
     )
     rules_file: Path | None = Field(default=None, description="Empty: the rules shipped.")
+
+    access: Literal["keys", "local", "anyone"] = Field(
+        default="keys",
+        description="keys: API keys; local: this machine, without; anyone: without any key.",
+    )
+    allowed_origins: _Origins = Field(
+        default=(), description="Web origins that may call (CORS), separated by commas."
+    )
+    rate_limit_per_s: float | None = Field(
+        default=None, gt=0, description="Requests a second, a key and worker; empty: no limit."
+    )
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings of this environment. Raises SettingsError."""
+        try:
+            settings = cls()
+            _ = settings.bank
+        except ValidationError as error:
+            # Without the value that was found: it may be a secret.
+            first = error.errors(include_input=False, include_url=False)[0]
+            bank = error.title == BankSettings.__name__
+            prefix = "PAYDESK_BANK_" if bank else "PAYDESK_"
+            name = prefix + str(first["loc"][0]).upper()
+            message = f"{name} cannot be used: {first['msg']}. Set it right, or unset it."
+            raise SettingsError(message) from None
+        return settings
 
     @property
     def database(self) -> str:

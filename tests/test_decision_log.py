@@ -16,6 +16,7 @@ from conftest import ROOT, Trained, free_port
 from sqlalchemy import Engine, select, text
 
 from paydesk.storage.database import DatabaseUnavailableError, migrate, now_us, open_database
+from paydesk.storage.decision_history import DecisionHistory
 from paydesk.storage.decision_log import DecisionLog, DecisionLogUnavailableError
 from paydesk.storage.identifiers import new_id
 from paydesk.storage.tables import decisions
@@ -56,11 +57,11 @@ def test_many_at_once_are_all_there_and_counted(engine: Engine) -> None:
         await asyncio.gather(*(log.append(row(f"TX{n}", n % 4)) for n in range(1_000)))
 
     asyncio.run(append_all())
-    assert log.totals() == {0: 250, 1: 250, 2: 250, 3: 250}
-    latest = log.latest("TX7")
+    assert DecisionHistory(engine).totals() == {0: 250, 1: 250, 2: 250, 3: 250}
+    latest = DecisionHistory(engine).latest("TX7")
     assert latest is not None
     assert latest.level == 3
-    assert log.latest("TX1000") is None
+    assert DecisionHistory(engine).latest("TX1000") is None
     log.close()
     with engine.connect() as connection:
         assert len(connection.execute(select(decisions.c.seq)).all()) == 1_000
@@ -74,7 +75,7 @@ def test_the_newest_decision_is_the_one_found(engine: Engine) -> None:
         await log.append(row("same", 2))
 
     asyncio.run(append_two())
-    latest = log.latest("same")
+    latest = DecisionHistory(engine).latest("same")
     assert latest is not None
     assert latest.level == 2
     log.close()
@@ -95,7 +96,7 @@ def test_a_log_that_cannot_be_written_says_so_and_recovers(engine: Engine) -> No
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE away RENAME TO decisions"))
     asyncio.run(log.append(row("TX2")))
-    assert log.totals()[0] == 1
+    assert DecisionHistory(engine).totals()[0] == 1
     log.close()
     with pytest.raises(DecisionLogUnavailableError):
         asyncio.run(log.append(row("TX3")))
@@ -119,9 +120,8 @@ def test_migrating_again_and_from_many_threads_does_no_harm(tmp_path: Path) -> N
     assert failed == []
     engine = open_database(url)
     migrate(engine)
-    log = DecisionLog(engine)
-    assert log.totals() == {0: 0, 1: 0, 2: 0, 3: 0}
-    log.close()
+    assert DecisionHistory(engine).totals() == {0: 0, 1: 0, 2: 0, 3: 0}
+    engine.dispose()
 
 
 def test_an_unusable_database_is_one_sentence(tmp_path: Path) -> None:

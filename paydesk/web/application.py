@@ -1,8 +1,8 @@
 """What the routes and the BentoML endpoints both call: score, read and pay, and look up."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+import os
+from collections.abc import AsyncIterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import bentoml
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Row
+from sqlalchemy import Engine
 
 from paydesk import __version__
 from paydesk.entities.reader import Reader
@@ -22,14 +22,18 @@ from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.risk.scorer import Scorer
 from paydesk.risk.transaction import Decision, Level, Transaction
 from paydesk.settings import Settings
-from paydesk.storage.database import now_us, open_database
+from paydesk.storage.database import now_us
+from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Position
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
-from paydesk.web import holding
+from paydesk.storage.payment_states import payments_by_state
+from paydesk.web import decision_table, holding
 from paydesk.web.holding import PaymentHeldError, PaymentOrder
+from paydesk.web.lanes import Lane
+from paydesk.web.metrics import Metrics
 
 MOST_CHARACTERS = 200_000
-_BANK_CALLS = 32  # at a time, a worker
+_EXPORTED_AT_ONCE = 1_000  # rows in memory, of an export of any length
 
 
 class Email(BaseModel):
@@ -45,44 +49,61 @@ class Email(BaseModel):
 
 
 class Application:
-    """The models, the database and the bank, opened once a worker."""
+    """The models, the database and the bank, opened once a worker.
+
+    Blocking work goes through lanes, one a kind: a bank that stalls holds up no look-up, and
+    a thousand e-mails no probe.
+    """
 
     def __init__(
         self,
         scorer: Scorer,
         reader: Reader,
-        decisions: DecisionLog,
+        engine: Engine,
         office: PaymentOffice,
+        metrics: Metrics,
         *,
         settings: Settings,
         models: dict[str, str],
     ) -> None:
         self.scorer = scorer
         self.reader = reader
-        self.decisions = decisions
         self.office = office
+        self.metrics = metrics
         self.settings = settings
-        self._bank_threads = ThreadPoolExecutor(_BANK_CALLS, thread_name_prefix="bank")
         self.models = models
+        self._engine = engine
+        self._log = DecisionLog(engine, metrics)
+        self._history = DecisionHistory(engine)
+        # Shorter than the service's own timeout, which knows no sentence.
+        self._reading = Lane("reading", threads=_cores(), waiting=64, deadline_s=30)
+        self._payments = Lane("payments", threads=32, waiting=64, deadline_s=50)
+        self._look_ups = Lane("look-ups", threads=8, waiting=256, deadline_s=20)
+        self._probes = Lane("probes", threads=2, waiting=32, deadline_s=10)
 
     @classmethod
     def open(
-        cls, settings: Settings, risk: bentoml.Model, entities: bentoml.Model
+        cls,
+        settings: Settings,
+        engine: Engine,
+        metrics: Metrics,
+        risk: bentoml.Model,
+        entities: bentoml.Model,
     ) -> "Application":
-        """Loads both models, opens the database, and begins to reconcile payments.
+        """Loads both models, and begins to reconcile payments.
 
-        Raises ServingFormError, RulesError or DatabaseUnavailableError: each says what to do.
+        Raises ServingFormError or RulesError: each says what to do.
         """
-        models = {model.tag.name: _version(model) for model in (risk, entities)}
+        models = {model.tag.name: version_of(model) for model in (risk, entities)}
         rules = RuleBook.read(settings.rules_file or SHIPPED)
-        engine = open_database(settings.database)
         office = PaymentOffice(engine, settings.bank)
         office.start()
         return cls(
             Scorer(Forest.load(Path(risk.path)), rules, f"risk:{models['risk']}"),
             Reader.load(Path(entities.path)),
-            DecisionLog(engine),
+            engine,
             office,
+            metrics,
             settings=settings,
             models=models,
         )
@@ -101,7 +122,7 @@ class Application:
             model=self.scorer.model,
             decision_id=new_id(),
         )
-        await self.decisions.append(
+        await self._log.append(
             {
                 "decision_id": decision.decision_id,
                 "recorded_at_us": now_us(),
@@ -120,11 +141,12 @@ class Application:
                 "model": self.scorer.model,
             }
         )
+        self.metrics.scored(decision.risk_level, decision.fraud_probability)
         return decision
 
     async def predict(self, email: Email) -> Reading:
         """The payment fields of an e-mail."""
-        return await asyncio.to_thread(self.reader.read, email.email)
+        return await self._reading.run(self.reader.read, email.email)
 
     async def pay(
         self, order: PaymentOrder, client_key: str | None, request_id: str | None
@@ -133,11 +155,10 @@ class Application:
 
         Raises PaymentHeldError, OverrideInvalidError, and what PaymentOffice.pay raises.
         """
-        told = await asyncio.to_thread(self.office.stored, order, client_key)
+        told = await self._look_ups.run(self.office.stored, order, client_key)
         if told is not None:
             return told
         level = await self._let_through(order)
-        # Threads of its own: a bank that stalls must not hold up whoever reads the database.
         call = partial(
             self.office.pay,
             order,
@@ -145,13 +166,13 @@ class Application:
             request_id or new_id(),
             note=holding.note(order, level),
         )
-        return await asyncio.get_running_loop().run_in_executor(self._bank_threads, call)
+        return await self._payments.run(call)
 
     async def _let_through(self, order: PaymentOrder) -> Level:
         """The payment's risk; raises PaymentHeldError where a person has to say why it may go."""
         bank = self.settings.bank
         if order.override is not None:
-            decided = await asyncio.to_thread(self.decisions.decision, order.override.decision_id)
+            decided = await self._look_ups.run(self._history.decision, order.override.decision_id)
             holding.confirmed(order, decided, bank)
         transaction = holding.as_transaction(order, bank, datetime.now().astimezone())
         decision = await self.score(transaction)
@@ -163,20 +184,43 @@ class Application:
 
     async def payment(self, payment_id: str) -> PaymentRecord:
         """The payment with its history. Raises PaymentNotFoundError."""
-        return await asyncio.to_thread(self.office.payment, payment_id)
+        return await self._look_ups.run(self.office.payment, payment_id)
 
     async def payments(self, cursor: str | None, limit: int) -> PaymentPage:
         """A page of payments, newest first. Raises CursorInvalidError."""
-        return await asyncio.to_thread(self.office.payments, cursor, limit)
+        return await self._look_ups.run(self.office.payments, cursor, limit)
 
     async def transaction(self, tx_id: str) -> dict[str, Any] | None:
         """The newest decision about `tx_id`."""
-        row = await asyncio.to_thread(self.decisions.latest, tx_id)
-        return None if row is None else _shown(row)
+        row = await self._look_ups.run(self._history.latest, tx_id)
+        return None if row is None else decision_table.shown(row)
+
+    async def decisions(
+        self, which: DecisionFilter, before: Position | None, limit: int
+    ) -> dict[str, Any]:
+        """A page of decisions, newest first."""
+        rows, following = await self._look_ups.run(self._history.page, which, before, limit)
+        return {
+            "decisions": [decision_table.shown(row) for row in rows],
+            "next_cursor": following and f"{following.recorded_at_us}.{following.seq}",
+        }
+
+    async def export(self, which: DecisionFilter) -> AsyncIterator[str]:
+        """All decisions as CSV, newest first, in parts: an export of any length fits memory."""
+        part = decision_table.heading()
+        before: Position | None = None
+        while True:
+            rows, before = await self._look_ups.run(
+                self._history.page, which, before, _EXPORTED_AT_ONCE
+            )
+            yield part + decision_table.csv_lines(rows)
+            part = ""
+            if before is None:
+                return
 
     async def stats(self) -> dict[str, Any]:
         """Decisions since the log began, over all workers; `high` counts HIGH and CRITICAL."""
-        totals = await asyncio.to_thread(self.decisions.totals)
+        totals = await self._look_ups.run(self._history.totals)
         by_level = {level.name: totals.get(int(level), 0) for level in Level}
         return {
             "total": sum(by_level.values()),
@@ -186,7 +230,7 @@ class Application:
 
     async def health(self) -> dict[str, Any]:
         """Raises DatabaseUnavailableError when the log cannot be read."""
-        await asyncio.to_thread(self.decisions.totals)
+        await self._probes.run(self._history.totals)
         return {"status": "ok", "version": __version__, "models": self.models}
 
     def status(self) -> dict[str, Any]:
@@ -204,29 +248,24 @@ class Application:
             return "none configured"
         return "sandbox" if self.settings.bank.sandbox else self.settings.bank.base_url
 
+    async def measured(self) -> bytes:
+        """The metrics page, over all workers."""
+        return await self._probes.run(self.metrics.page, partial(payments_by_state, self._engine))
+
     def close(self) -> None:
-        """Writes what waits and lets go of the database and the bank."""
-        self._bank_threads.shutdown()
-        self.decisions.close()
+        """Ends what is under way, writes what waits, lets go of the database and the bank."""
+        for lane in (self._reading, self._payments, self._look_ups, self._probes):
+            lane.close()
+        self._log.close()
         self.office.close()
+        self.metrics.close()
+        self._engine.dispose()
 
 
-def _version(model: bentoml.Model) -> str:
+def version_of(model: bentoml.Model) -> str:
+    """The version that the model has in the registry."""
     return str(model.info.metadata.get("registry_version", "unknown"))
 
 
-def _shown(row: Row[Any]) -> dict[str, Any]:
-    recorded = datetime.fromtimestamp(row.recorded_at_us / 1e6, UTC)
-    return {
-        "tx_id": row.tx_id,
-        "status": "found",
-        "score": row.points,
-        "risk_level": Level(row.level).name,
-        "triggered_rules": orjson.loads(row.triggered_rules),
-        "fraud": row.fraud,
-        "fraud_probability": row.fraud_probability,
-        "reasons": orjson.loads(row.reasons),
-        "model": row.model,
-        "decision_id": row.decision_id,
-        "recorded_at": recorded.isoformat(),
-    }
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

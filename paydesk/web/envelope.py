@@ -51,9 +51,7 @@ class Envelope:
         try:
             await self._app(scope, receive, send_guarded)
         except Exception as error:
-            _log.exception(
-                "%s failed", exchange.route, extra={"request_id": exchange.request_id}
-            )
+            _log.exception("%s failed", exchange.route, extra={"request_id": exchange.request_id})
             if status:  # Half an answer is out: only a broken connection tells that it is no whole.
                 raise ConnectionError("the answer broke off") from error
             answer = problem(500, _FAILED, request_id=exchange.request_id)
@@ -61,7 +59,4 @@ class Envelope:
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             self._log.add(method, exchange, status)
-            self._metrics.answered(
-                method, exchange.route, status, perf_counter() - exchange.began
-            )
-
+            self._metrics.answered(method, exchange.route, status, perf_counter() - exchange.began)

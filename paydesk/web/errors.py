@@ -34,8 +34,8 @@ from paydesk.web.gate import (
     KeyScopeError,
     TooManyRequestsError,
 )
-from paydesk.web.lanes import LaneBusyError, LaneLateError
 from paydesk.web.holding import OverrideInvalidError, PaymentHeldError
+from paydesk.web.lanes import LaneBusyError, LaneLateError
 
 log = logging.getLogger("paydesk")
 
@@ -126,10 +126,8 @@ def invalid(error: ValidationError) -> BadRequestError:
     return BadRequestError(fields[0]["reason"], fields)
 
 
-def answer_error(request: Request, error: Exception) -> Response:
-    """The answer to an exception that a handler raised; what is no PaydeskError goes on up."""
-    if not isinstance(error, PaydeskError):
-        raise error
+def answer_error(request: Request, error: PaydeskError) -> Response:
+    """The answer to an error that a handler raised."""
     exchange = exchange_of(request)
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status >= 500:

@@ -32,9 +32,7 @@ class Lane:
         self._under_way = 0
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
-    async def run(
-        self, work: Callable[_P, _T], /, *arguments: _P.args, **named: _P.kwargs
-    ) -> _T:
+    async def run(self, work: Callable[_P, _T], /, *arguments: _P.args, **named: _P.kwargs) -> _T:
         """What `work` returns. Raises LaneBusyError, LaneLateError, or what `work` raises."""
         if self._under_way >= self._most:
             message = f"Paydesk is busy: {self._most} requests of this kind are under way."

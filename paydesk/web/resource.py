@@ -1,18 +1,18 @@
 """One path of the contract as an ASGI app: its methods, who may use them, and their errors."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from paydesk.errors import PaydeskError
 from paydesk.web.application import Application
 from paydesk.web.errors import BadRequestError, answer_error, problem
 from paydesk.web.exchange import exchange_of
-from paydesk.web.gate import Gate, Need
-
-Handler = Callable[[Request, Application], Awaitable[Response]]
+from paydesk.web.gate import Gate
+from paydesk.web.operation import Operation
 
 
 @dataclass(slots=True)
@@ -26,9 +26,7 @@ class Bound:
 class Resource:
     """Answers the methods of one path; HEAD where GET is, OPTIONS always."""
 
-    def __init__(
-        self, template: str, methods: Mapping[str, tuple[Handler, Need]], bound: Bound
-    ) -> None:
+    def __init__(self, template: str, methods: Mapping[str, Operation], bound: Bound) -> None:
         self._template = template
         self._methods = dict(methods)
         if "GET" in methods:
@@ -42,23 +40,22 @@ class Resource:
         exchange_of(request).route = self._template
         try:
             response = await self._answer(request)
-        except Exception as error:
+        except PaydeskError as error:
             response = answer_error(request, error)
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> ASGIApp:
         found = self._methods.get(request.method)
         if found is None:
             return self._other_method(request)
-        handler, need = found
         application, gate = self._bound.application, self._bound.gate
         if application is None or gate is None:
             raise AssertionError("a request came before the service was opened")
-        gate.let_in(request, need)
+        gate.let_in(request, found.need)
         if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
             message = "The address has a NUL character (%00), which no id has."
             raise BadRequestError(message)
-        return await handler(request, application)
+        return await found.handler(request, application)
 
     def _other_method(self, request: Request) -> Response:
         headers = {"Allow": self._allow}

@@ -1,0 +1,112 @@
+"""What the service answers, as models: the shapes of the OpenAPI document."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LevelName = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
+
+
+class FieldError(BaseModel):
+    """One field that is wrong, and why."""
+
+    field: str
+    reason: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457); some carry more members, like the payment that it is about."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    error: str = Field(description="One sentence for a person; the same as detail.")
+    request_id: str = Field(description="Under which the log has this request.")
+    errors: list[FieldError] = Field(default=[], description="For input that is wrong.")
+
+
+class TransactionNotFound(BaseModel):
+    """An error whose `status` is a word: clients of the first version read it."""
+
+    type: str
+    title: str
+    status: Literal["not found"]
+    detail: str
+    instance: str
+    error: str
+    request_id: str
+    tx_id: str
+
+
+class LoggedDecision(BaseModel):
+    """A decision as the log has it."""
+
+    tx_id: str
+    status: Literal["found"]
+    score: int
+    risk_level: LevelName
+    triggered_rules: list[str]
+    fraud: bool
+    fraud_probability: float
+    reasons: list[str]
+    model: str
+    decision_id: str
+    recorded_at: str = Field(description="ISO 8601, UTC.")
+    amount: str = Field(description="As scored.")
+    category: str | None
+    hour: int
+    store: str | None
+    customer_id: str | None
+
+
+class DecisionPage(BaseModel):
+    """Decisions, newest first; `next_cursor` leads on, or is null."""
+
+    decisions: list[LoggedDecision]
+    next_cursor: str | None
+
+
+class ByLevel(BaseModel):
+    """A number a level."""
+
+    LOW: int
+    MEDIUM: int
+    HIGH: int
+    CRITICAL: int
+
+
+class Stats(BaseModel):
+    """Decisions since the log began, over all workers; `high` counts HIGH and CRITICAL."""
+
+    total: int
+    high: int
+    by_level: ByLevel
+
+
+class Health(BaseModel):
+    """Whether it works, and with which versions."""
+
+    status: Literal["ok"]
+    version: str
+    models: dict[str, str]
+
+
+class Status(BaseModel):
+    """What this service is."""
+
+    service: Literal["monitoring"]
+    version: str
+    status: Literal["ok"]
+    models: dict[str, str]
+    bank: str
+
+
+class Echo(BaseModel):
+    """What was received."""
+
+    received: dict[str, Any]
+    field_count: int

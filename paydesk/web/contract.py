@@ -1,0 +1,297 @@
+"""The HTTP contract as a table: every path and method, who may use it, what goes in and out."""
+
+from functools import cache
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from paydesk.entities.schema import Reading
+from paydesk.payments.payment import PaymentPage, PaymentRecord
+from paydesk.risk.transaction import Decision, Transaction
+from paydesk.web import answers, handlers
+from paydesk.web.application import Application, Email
+from paydesk.web.docs_page import docs_page
+from paydesk.web.holding import PaymentOrder
+from paydesk.web.openapi import document
+from paydesk.web.operation import JSON, TEXT, Answer, Operation
+from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage
+
+
+async def openapi(_request: Request, _application: Application) -> Response:
+    """The OpenAPI document."""
+    return Response(_document(), media_type=JSON)
+
+
+async def docs(_request: Request, _application: Application) -> Response:
+    """The OpenAPI document as a page."""
+    return handlers.page(_docs())
+
+
+@cache
+def _document() -> bytes:
+    return orjson.dumps(document(CONTRACT))
+
+
+@cache
+def _docs() -> str:
+    return docs_page(document(CONTRACT))
+
+
+_DECISION: dict[str, Any] = {
+    "tx_id": "TX003",
+    "score": 7,
+    "risk_level": "CRITICAL",
+    "triggered_rules": ["R1: amount > 3000", "R2: electronics > 1500", "R3: night hour"],
+    "fraud": True,
+    "fraud_probability": 0.97,
+    "reasons": ["The amount 4500.00 is above 3000."],
+    "model": "risk:1",
+    "decision_id": "01990a6e-7c1e-7b0a-9d5e-2f6c8a1b3c4d",
+}
+_LOGGED: dict[str, Any] = {
+    **_DECISION,
+    "status": "found",
+    "recorded_at": "2026-03-01T03:00:00.000000+00:00",
+    "amount": "4500.0",
+    "category": "electronics",
+    "hour": 3,
+    "store": None,
+    "customer_id": None,
+}
+_PAYMENT: dict[str, Any] = {
+    "payment_id": "01990a6e-7c1e-7b0a-9d5e-2f6c8a1b3c4e",
+    "state": "accepted",
+    "bank_reference": "PR-1",
+    "bank_status": "PDNG",
+    "amount": "1250.00",
+    "currency": "EUR",
+    "accountA": "Northwind Traders Ltd",
+    "accountB": "Contoso GmbH",
+    "sandbox": True,
+    "created_at": "2026-03-01T10:00:00Z",
+    "updated_at": "2026-03-01T10:00:01Z",
+    "bank": {"paymentRequestId": "PR-1", "transactionStatus": "PDNG"},
+    "note": None,
+    "history": [],
+}
+_SURE = {"amount": 0.98, "currency": 0.99, "accountA": 0.95, "accountB": 0.93}
+_READING: dict[str, Any] = {
+    "amount": "1250.00",
+    "currency": "EUR",
+    "accountA": "Northwind Traders Ltd",
+    "accountB": "Contoso GmbH",
+    "entities": [
+        {"label": "CURRENCY", "text": "EUR", "start": 51, "end": 54, "confidence": 0.99},
+    ],
+    "confidence": _SURE,
+    "alternatives": [],
+    "notes": [],
+}
+_STATS = {
+    "total": 3,
+    "high": 1,
+    "by_level": {"LOW": 1, "MEDIUM": 1, "HIGH": 0, "CRITICAL": 1},
+}
+_VERSIONS = {"risk": "1", "entities": "1"}
+_HEALTH = {"status": "ok", "version": "0.1.0", "models": _VERSIONS}
+_PROBE = (503, 504)
+
+_HTML = "text/html; charset=utf-8"
+
+CONTRACT: dict[str, dict[str, Operation]] = {
+    "/score": {
+        "POST": Operation(
+            handlers.score,
+            "score",
+            "Decide about a transaction; it is on disk before this answers.",
+            Answer("The decision.", Decision, example=_DECISION),
+            body=Transaction,
+            errors=(503,),
+            leads_to={"transaction": ("/transaction/{tx_id}", "tx_id")},
+        )
+    },
+    "/transaction/{tx_id}": {
+        "GET": Operation(
+            handlers.transaction,
+            "score",
+            "The last decision about a transaction.",
+            Answer("The decision.", answers.LoggedDecision, example=_LOGGED),
+            errors=(404, 503, 504),
+        )
+    },
+    "/decisions": {
+        "GET": Operation(
+            handlers.decisions,
+            "score",
+            "Decisions, newest first, a page at a time.",
+            Answer(
+                "A page.",
+                answers.DecisionPage,
+                example={"decisions": [_LOGGED], "next_cursor": "1772334000000000.41"},
+            ),
+            query=WhichPage,
+            errors=(503, 504),
+        )
+    },
+    "/decisions.csv": {
+        "GET": Operation(
+            handlers.decisions_csv,
+            "score",
+            "All decisions, newest first, as a CSV file of any length.",
+            Answer("The file, with a line of headings.", media=("text/csv; charset=utf-8",)),
+            query=Which,
+            errors=(503, 504),
+        )
+    },
+    "/stats": {
+        "GET": Operation(
+            handlers.stats,
+            "score",
+            "Decisions since the log began, over all workers.",
+            Answer("Totals.", answers.Stats, example=_STATS),
+            errors=(503, 504),
+        )
+    },
+    "/predict": {
+        "POST": Operation(
+            handlers.predict,
+            "read",
+            "Read a payment form from an e-mail.",
+            Answer("The form, the spans, and how sure each field is.", Reading, example=_READING),
+            body=Email,
+            errors=(503, 504),
+        )
+    },
+    "/payment": {
+        "POST": Operation(
+            handlers.payment,
+            "pay",
+            "Send a payment that a person confirmed to the bank, once.",
+            Answer("The payment, which the bank has.", PaymentRecord, example=_PAYMENT),
+            body=PaymentOrder,
+            status=201,
+            errors=(409, 422, 503, 504),
+            headers={
+                "Idempotency-Key": "1 to 255 printable ASCII characters; the same payment under "
+                "the same key is sent once, however often it comes."
+            },
+            leads_to={"payment": ("/payment/{payment_id}", "payment_id")},
+        )
+    },
+    "/payment/{payment_id}": {
+        "GET": Operation(
+            handlers.one_payment,
+            "pay",
+            "A payment with its history.",
+            Answer("The payment.", PaymentRecord, example=_PAYMENT),
+            errors=(404, 503, 504),
+        )
+    },
+    "/payments": {
+        "GET": Operation(
+            handlers.payments,
+            "pay",
+            "Payments, newest first, a page at a time.",
+            Answer("A page.", PaymentPage, example={"payments": [_PAYMENT], "next_cursor": None}),
+            query=PaymentQuery,
+            errors=(503, 504),
+        )
+    },
+    "/health": {
+        "GET": Operation(
+            handlers.health,
+            "open",
+            "Whether the service works, and with which models.",
+            Answer("It works.", answers.Health, example=_HEALTH),
+            errors=_PROBE,
+        )
+    },
+    "/status": {
+        "GET": Operation(
+            handlers.status,
+            "any",
+            "What this service is, and the bank behind it.",
+            Answer(
+                "Versions and bank.",
+                answers.Status,
+                example={**_HEALTH, "service": "monitoring", "bank": "sandbox"},
+            ),
+        )
+    },
+    "/livez": {
+        "GET": Operation(
+            handlers.live,
+            "open",
+            "Whether the process answers.",
+            Answer("It does.", media=(TEXT,), example="live"),
+        )
+    },
+    "/readyz": {
+        "GET": Operation(
+            handlers.ready,
+            "open",
+            "Whether the process can decide.",
+            Answer("It can.", media=(TEXT,), example="ready"),
+            errors=_PROBE,
+        )
+    },
+    "/metrics": {
+        "GET": Operation(
+            handlers.measured,
+            "any",
+            "Metrics for Prometheus, over all workers of this server.",
+            Answer("Prometheus' text format.", media=("text/plain; version=0.0.4",)),
+            errors=_PROBE,
+        )
+    },
+    "/echo": {
+        "POST": Operation(
+            handlers.echo,
+            "any",
+            "Send back what came, to try a connection.",
+            Answer(
+                "What was received.", answers.Echo, example={"received": {"a": 1}, "field_count": 1}
+            ),
+            any_object=True,
+        )
+    },
+    "/hello": {
+        "GET": Operation(
+            handlers.hello,
+            "open",
+            "A greeting.",
+            Answer("It.", media=(TEXT,), example="Hello, Anna!"),
+            query=Name,
+        )
+    },
+    "/": {
+        "GET": Operation(
+            handlers.welcome,
+            "open",
+            "The welcome; a browser gets a page.",
+            Answer("It.", media=(TEXT, _HTML), example=handlers.WELCOME),
+        )
+    },
+    "/desk.css": {
+        "GET": Operation(
+            handlers.stylesheet,
+            "open",
+            "What the pages look like.",
+            Answer("CSS.", media=("text/css; charset=utf-8",)),
+        )
+    },
+    "/openapi.json": {"GET": Operation(openapi, "open", "This document.", Answer("OpenAPI 3.1."))},
+    "/docs": {
+        "GET": Operation(docs, "open", "This document as a page.", Answer("HTML.", media=(_HTML,)))
+    },
+    "/schema.json": {
+        "GET": Operation(
+            handlers.bentoml_schema,
+            "any",
+            "What BentoML's own clients read.",
+            Answer("BentoML's schema of the service."),
+        )
+    },
+}

@@ -1,0 +1,175 @@
+"""What is done for each operation: a request in, the application asked, an answer out."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp
+
+from paydesk.risk.transaction import Transaction
+from paydesk.web import metrics
+from paydesk.web.application import Application, Email
+from paydesk.web.bodies import read_json, read_model
+from paydesk.web.errors import problem
+from paydesk.web.exchange import exchange_of
+from paydesk.web.holding import PaymentOrder
+from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, query_of
+
+BENTOML = "paydesk.bentoml"  # Where the scope has BentoML's own application.
+WELCOME = "Welcome to the transaction monitoring system!"
+PAGE_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+_PAGES = Path(__file__).with_name("pages")
+_DESK = (_PAGES / "index.html").read_text("utf-8")
+_STYLE = (_PAGES / "desk.css").read_text("utf-8")
+
+
+async def score(request: Request, application: Application) -> Response:
+    """A transaction in, the decision about it out, once it is on disk."""
+    transaction = await read_model(request, Transaction)
+    return _model(await application.score(transaction))
+
+
+async def predict(request: Request, application: Application) -> Response:
+    """An e-mail in, the payment form out."""
+    return _model(await application.predict(await read_model(request, Email)))
+
+
+async def payment(request: Request, application: Application) -> Response:
+    """A confirmed form in, the payment out."""
+    order = await read_model(request, PaymentOrder)
+    outcome = await application.pay(
+        order, request.headers.get("idempotency-key"), exchange_of(request).request_id
+    )
+    headers = {"Idempotency-Replayed": "true"} if outcome.replayed else None
+    return _model(outcome.payment, 201, headers)
+
+
+async def one_payment(request: Request, application: Application) -> Response:
+    """A payment with its history."""
+    return _model(await application.payment(request.path_params["payment_id"]))
+
+
+async def payments(request: Request, application: Application) -> Response:
+    """A page of payments."""
+    query = query_of(request, PaymentQuery)
+    return _model(await application.payments(query.cursor, query.limit))
+
+
+async def transaction(request: Request, application: Application) -> Response:
+    """The last decision about a transaction."""
+    tx_id = request.path_params["tx_id"]
+    found = await application.transaction(tx_id)
+    if found is not None:
+        return _json(found)
+    return problem(
+        404,
+        f"Transaction {tx_id[:200]!r} was never scored here.",
+        instance=request.url.path,
+        request_id=exchange_of(request).request_id,
+        tx_id=tx_id,
+        status="not found",
+    )
+
+
+async def decisions(request: Request, application: Application) -> Response:
+    """A page of decisions."""
+    query = query_of(request, WhichPage)
+    return _json(await application.decisions(query.filter, query.before, query.limit))
+
+
+async def decisions_csv(request: Request, application: Application) -> Response:
+    """All decisions, as a file."""
+    lines = application.export(query_of(request, Which).filter)
+    # Its first part is made before the answer begins: what fails until then is still a problem.
+    first = await anext(lines)
+    headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
+    return StreamingResponse(_after(first, lines), 200, headers, "text/csv; charset=utf-8")
+
+
+async def stats(_request: Request, application: Application) -> Response:
+    """Totals."""
+    return _json(await application.stats())
+
+
+async def health(_request: Request, application: Application) -> Response:
+    """Whether it works."""
+    return _json(await application.health())
+
+
+async def status(_request: Request, application: Application) -> Response:
+    """What this service is."""
+    return _json(application.status())
+
+
+async def echo(request: Request, _application: Application) -> Response:
+    """What was received."""
+    received = await read_json(request)
+    return _json({"received": received, "field_count": len(received)})
+
+
+async def hello(request: Request, _application: Application) -> Response:
+    """A greeting."""
+    return PlainTextResponse(f"Hello, {query_of(request, Name).name or 'stranger'}!")
+
+
+async def welcome(request: Request, _application: Application) -> Response:
+    """The welcome, as a page where a browser asks."""
+    if "text/html" in request.headers.get("accept", ""):
+        return page(_DESK)
+    return PlainTextResponse(WELCOME)
+
+
+async def stylesheet(_request: Request, _application: Application) -> Response:
+    """What the pages look like."""
+    return Response(_STYLE, media_type="text/css")
+
+
+async def live(_request: Request, _application: Application) -> Response:
+    """This process answers."""
+    return PlainTextResponse("live")
+
+
+async def ready(_request: Request, application: Application) -> Response:
+    """This process can decide: its models are loaded and its database answers."""
+    await application.health()
+    return PlainTextResponse("ready")
+
+
+async def bentoml_schema(request: Request, _application: Application) -> ASGIApp:
+    """BentoML answers this itself."""
+    bentoml: ASGIApp = request.scope[BENTOML]
+    return bentoml
+
+
+async def measured(_request: Request, application: Application) -> Response:
+    """Prometheus' page."""
+    content = await application.measured()
+    return Response(content, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+def page(html: str) -> Response:
+    """An HTML page, which may load our own stylesheet and nothing else."""
+    return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+async def _after(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for part in rest:
+        yield part
+
+
+def _json(body: Any) -> Response:
+    try:
+        content = orjson.dumps(body)
+    except TypeError:  # A whole number past 64 bits, echoed with all its digits.
+        content = json.dumps(body, separators=(",", ":")).encode()
+    return Response(content, media_type="application/json")
+
+
+def _model(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(body.model_dump_json(), status, headers, "application/json")
