@@ -19,7 +19,6 @@ HTTP = Http()
 
 @bentoml.service(
     name="paydesk",
-    workers=1,
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     traffic={"timeout": 60},

@@ -75,6 +75,7 @@ class Transaction(BaseModel):
     category: _Name | None = Field(default=None, description="The store's trade.")
     hour: _Hour = Field(
         default=NOON,
+        json_schema_extra={"type": ["integer", "null"]},
         description="Local hour of the day; the timestamp's where absent, else 12.",
     )
     timestamp: _Time | None = None

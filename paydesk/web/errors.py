@@ -121,7 +121,8 @@ def invalid(error: ValidationError) -> BadRequestError:
     for found in error.errors(include_url=False, include_context=False, include_input=False):
         name = ".".join(str(step) for step in found["loc"]) or "body"
         missing = found["type"] == "missing"
-        reason = f"Missing required field '{name}'" if missing else f"{name}: {found['msg']}"
+        said = found["msg"].removeprefix("Value error, ")
+        reason = f"Missing required field '{name}'" if missing else f"{name}: {said}"
         fields.append({"field": name, "reason": reason})
     return BadRequestError(fields[0]["reason"], fields)
 

@@ -114,7 +114,7 @@ def _errors(op: Operation) -> list[int]:
 
 
 def _good(op: Operation, ref: dict[Any, Any], contract: Contract) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
+    schema: dict[str, Any] = {"type": "object" if op.answer.media == (JSON,) else "string"}
     if op.answer.model is not None:
         schema = ref[op.answer.model, "serialization"]
     content = {media: {"schema": schema} for media in op.answer.media}

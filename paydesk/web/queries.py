@@ -35,7 +35,7 @@ def _dated(text: Any) -> Any:
 
 
 _Query = TypeVar("_Query", bound=BaseModel)
-Limit = Annotated[int, BeforeValidator(_digits), Field(ge=1, le=LONGEST_PAGE)]
+Limit = Annotated[int, Field(ge=1, le=LONGEST_PAGE), BeforeValidator(_digits)]
 Moment = Annotated[datetime, BeforeValidator(_dated)]
 
 
