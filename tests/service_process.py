@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import ROOT, Trained, free_port
+from log_search import remember_home, remember_secret
 
 _READY_S = 90.0
 
@@ -41,6 +42,7 @@ class Service:
             **(settings or {}),
         }
         self.log = home / "service.log"
+        remember_home(home)
 
     def __enter__(self) -> "Service":
         self.start()
@@ -108,7 +110,10 @@ def new_key(service: Service, *scopes: str) -> str:
     """A key made by the CLI, as an operator makes it."""
     done = paydesk(service, "keys", "new", "test", *(f"--scope={scope}" for scope in scopes))
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    key = done.stdout.strip()
+    remember_secret(key)
+    remember_secret(key.split("_", 2)[2])
+    return key
 
 
 def paydesk(service: Service, *words: str) -> subprocess.CompletedProcess[str]:

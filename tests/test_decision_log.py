@@ -1,18 +1,13 @@
 """The decision log: on disk before it is acknowledged, counted over all, honest when it fails."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from conftest import ROOT, Trained, free_port
+from conftest import free_port
 from sqlalchemy import Engine, select, text
 
 from paydesk.storage.database import DatabaseUnavailableError, migrate, now_us, open_database
@@ -142,66 +137,3 @@ def test_identifiers_are_uuids_of_version_7_in_order_of_time() -> None:
         made.append(new_id())
     assert made == sorted(made)
     assert all(identifier[14] == "7" and identifier[19] in "89ab" for identifier in made)
-
-
-def test_what_was_acknowledged_survives_kill_9(trained: Trained, tmp_path: Path) -> None:
-    port = free_port()
-    environment = {**trained.environment, "PAYDESK_HOME": str(tmp_path)}
-    acknowledged: set[str] = set()
-    for _ in range(2):
-        with (tmp_path / "service.log").open("ab") as output:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "bentoml", "serve", "service:Paydesk"),
-                    *("--host", "127.0.0.1", "--port", str(port)),
-                ],
-                cwd=ROOT,
-                env=environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_healthy(url)
-        stop = threading.Event()
-        clients = [
-            threading.Thread(target=_score, args=(url, stop, acknowledged)) for _ in range(4)
-        ]
-        for client in clients:
-            client.start()
-        time.sleep(2)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        stop.set()
-        for client in clients:
-            client.join()
-    engine = open_database(f"sqlite:///{tmp_path / 'paydesk.db'}")
-    with engine.connect() as connection:
-        kept = connection.execute(select(decisions.c.decision_id)).scalars().all()
-        totals = connection.execute(text("SELECT sum(decisions) FROM decision_totals")).scalar()
-    engine.dispose()
-    print(f"{len(acknowledged)} acknowledged, {len(kept)} in the log")  # noqa: T201 (the count)
-    assert len(acknowledged) > 50
-    assert acknowledged <= set(kept)
-    assert len(kept) == len(set(kept)) == totals
-
-
-def _score(url: str, stop: threading.Event, acknowledged: set[str]) -> None:
-    with httpx.Client(base_url=url) as client:
-        while not stop.is_set():
-            try:
-                answer = client.post("/score", json={"amount": 10.0})
-            except httpx.TransportError:
-                return
-            if answer.status_code == 200:
-                acknowledged.add(answer.json()["decision_id"])
-
-
-def _wait_until_healthy(url: str) -> None:
-    for _ in range(600):
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    pytest.fail("the service did not start")

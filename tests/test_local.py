@@ -104,7 +104,12 @@ def test_the_built_bento_answers_the_same_from_an_empty_folder(
 ) -> None:
     home = tmp_path / "bentoml"
     shutil.copytree(trained.bentoml_home, home)
-    environment = {**trained.environment, "BENTOML_HOME": str(home)}
+    environment = {
+        **trained.environment,
+        "BENTOML_HOME": str(home),
+        "PAYDESK_HOME": str(tmp_path / "home"),
+        "PAYDESK_ACCESS": "anyone",
+    }
     built = subprocess.run(
         [sys.executable, "-m", "bentoml", "build"],
         cwd=ROOT,
