@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import log_search
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +23,13 @@ _TRAINED_BY = (
     *("training", "paydesk/risk", "paydesk/entities", "paydesk/registry", "requirements"),
     *("paydesk/serving_form.py", "paydesk/tracking_store.py"),
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_secret_in_any_log() -> Iterator[None]:
+    """At the end of the session: no log of it has a secret, a name of an account, or a mail."""
+    yield
+    assert log_search.found() == []
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,7 @@ class serving:  # noqa: N801 (reads as a verb: `with serving(...)`)
             **(settings or {}),
         }
         self._home = home
+        log_search.remember_home(home)
         self._port = port
 
     def __enter__(self) -> Running:

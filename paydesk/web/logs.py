@@ -89,7 +89,7 @@ def configure() -> None:
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
-    for name in ("bentoml", "uvicorn.error", "circus"):
+    for name in ("bentoml", "uvicorn", "uvicorn.error", "circus"):
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True

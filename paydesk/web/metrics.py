@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
@@ -28,7 +28,10 @@ class Metrics:
 
     def __init__(self, folder: Path, models: Mapping[str, str]) -> None:
         """`folder` is the server's own, see `server_folder`; `models`: version by name."""
+        # The variable has to be there when prometheus_client is imported, or else its choice of
+        # where values live has to be made again.
         os.environ[_FOLDER] = str(folder)
+        values.ValueClass = values.MultiProcessValue()
         for process in _dead(folder):
             mark_process_dead(process, str(folder))
         none = CollectorRegistry()  # The values are read from the folder, by `page`.

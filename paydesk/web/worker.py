@@ -9,7 +9,7 @@ from paydesk.errors import PaydeskError
 from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.settings import Settings
 from paydesk.storage.api_keys import ApiKeys
-from paydesk.storage.database import connect, open_database
+from paydesk.storage.database import open_database
 from paydesk.web import logs
 from paydesk.web.application import Application, version_of
 from paydesk.web.gate import Gate, KeyGate, KeylessGate
@@ -50,7 +50,7 @@ class Worker:
     ) -> None:
         logs.configure()
         self._log = RequestLog()
-        engine = connect(settings.database)
+        engine = open_database(settings.database)
         models = {model.tag.name: version_of(model) for model in (risk, entities)}
         metrics = Metrics(server_folder(settings.home.resolve()), models)
         self.application = Application.open(settings, engine, metrics, risk, entities)
