@@ -57,5 +57,5 @@ class Lane:
             future.exception()  # Seen: a caller that has gone leaves no "never retrieved" in logs.
 
     def close(self) -> None:
-        """Waits for the work that is under way."""
-        self._threads.shutdown(wait=True, cancel_futures=False)
+        """Waits for the work that is under way; what has not begun has nobody left who waits."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
