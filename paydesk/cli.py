@@ -1,12 +1,15 @@
 """`paydesk …`: composes, decides nothing. What needs the offline world is imported when used."""
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from paydesk import __version__
@@ -43,7 +46,8 @@ def main() -> None:
         os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
         app()
     except PaydeskError as error:
-        err.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        # The message may quote a path or a cell: no markup.
+        err.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -94,6 +98,35 @@ def try_it(
     from paydesk.examples import run  # noqa: PLC0415
 
     run(url, key or None, out)
+
+
+@app.command()
+def read(
+    files: Annotated[list[Path], typer.Argument(help=".eml, .html, .txt, or .jsonl with `text`.")],
+) -> None:
+    """Read payment e-mails from files: one JSON object a mail, to standard output.
+
+    paydesk read inbox/*.eml > payments.jsonl
+    """
+    from bentoml.exceptions import NotFound  # noqa: PLC0415
+    from bentoml.models import get  # noqa: PLC0415
+
+    from paydesk.entities.mail import read_files  # noqa: PLC0415
+    from paydesk.entities.reader import Reader  # noqa: PLC0415
+
+    try:
+        model = get("entities:latest")
+    except NotFound as error:
+        message = "There is no entities model here: `make serve` or `paydesk models pull` gets one."
+        raise PaydeskError(message) from error
+    reader = Reader.load(Path(model.path))
+    bad = 0
+    for answer in track(read_files(reader, files), "Reading", console=err, transient=True):
+        bad += "error" in answer
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+    if bad:
+        err.print(f"{bad} could not be read; their lines say why.")
+        raise typer.Exit(3)
 
 
 @keys.command("new")

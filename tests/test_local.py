@@ -1,5 +1,6 @@
 """`make serve` and what comes out of it: taken ports, stopping, the bento, `paydesk try`."""
 
+import json
 import os
 import re
 import shutil
@@ -185,3 +186,24 @@ def _mentioning(home: str, port: int) -> list[str]:
             if ours or ("serve" in words and str(port) in words):
                 found.append(" ".join(words))
     return found
+
+
+def test_read_gives_a_line_of_json_a_mail_and_exit_code_3_for_bad_ones(
+    trained: Trained, tmp_path: Path
+) -> None:
+    (tmp_path / "mails.jsonl").write_text(
+        '{"text": "Please pay GBP 450 to Harper Ltd"}\n{"nope": 1}\n', "utf-8"
+    )
+    home = {"BENTOML_HOME": str(trained.bentoml_home)}
+    done = paydesk("read", str(tmp_path / "mails.jsonl"), str(tmp_path / "none.eml"), **home)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (lines[0]["amount"], lines[0]["currency"]) == ("450", "GBP")
+    assert ["error" in line for line in lines] == [False, True, True]
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+def test_read_without_a_model_says_how_to_get_one(tmp_path: Path) -> None:
+    done = paydesk("read", "x.txt", BENTOML_HOME=str(tmp_path))
+    assert done.returncode == 2
+    assert "make serve" in done.stderr
