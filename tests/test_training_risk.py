@@ -1,5 +1,6 @@
 """Training the forest: data in, honest figures out, and one sentence where the data is no good."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from paydesk.risk.forest import Thresholds
 from paydesk.risk.rules import RuleBook
 from training import train_risk
 from training.evaluation import AlertBudget, choose_thresholds
+from training.tracking import PublishError, publish
 from training.transactions import DataError, load, parse_columns, simulate
 
 app = Typer()
@@ -240,3 +242,68 @@ def test_too_few_days_say_which_options_to_lower(tmp_path: Path) -> None:
     message = " ".join(done.output.split())
     assert "The data spans 9 days" in message
     assert "lower --delay-days, --validation-days or --test-days" in message
+
+
+def test_local_times_with_offsets_are_taken_as_they_were_on_the_spot(tmp_path: Path) -> None:
+    path = tmp_path / "tx.csv"
+    path.write_text(
+        "timestamp,amount,label\n2026-03-28T23:30:00+01:00,5,0\n2026-03-29 23:30:00+02:00,5,1\n"
+    )
+    assert load(path, {})["timestamp"].dt.hour.tolist() == [23, 23]
+
+
+def test_a_truncated_gzip_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "tx.csv.gz"
+    path.write_bytes(gzip.compress(ROWS.encode() * 500)[:-20])
+    with pytest.raises(DataError, match="cannot be read as gz"):
+        load(path, parse_columns(COLUMNS))
+
+
+def test_test_data_that_is_not_later_is_refused() -> None:
+    data = simulate(customers=100, stores=40, days=30, seed=2)
+    with pytest.raises(DataError, match="The test data begins 2026-01-05, but labels up to"):
+        train_risk.split_by_time(data, delay_days=7, validation_days=5, test_days=1, test_data=data)
+
+
+def test_a_constant_score_finds_compromised_cards_by_chance_alone() -> None:
+    differences = []
+    for seed in range(6):
+        data = simulate(customers=300, stores=80, days=20, seed=seed)
+        truth = Labelled(
+            data["label"].to_numpy() == 1,
+            data["timestamp"].dt.normalize().astype("int64").to_numpy(),
+            pd.factorize(data["customer_id"])[0].astype(np.int64),
+        )
+        constant = np.full(len(data), 0.5)
+        found = risk_metrics(truth, constant, constant, 0.01)["card_precision_at_100"]
+        days = data.groupby(data["timestamp"].dt.normalize())
+        shares = [day.groupby("customer_id")["label"].max().mean() for _, day in days]
+        differences.append(found - float(np.mean(shares)))
+    assert abs(np.mean(differences)) < 0.002
+
+
+def test_a_bad_cell_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "tx.csv"
+    path.write_text(ROWS.replace("9.5", "[/b]"))
+    uri = f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
+    done = CliRunner().invoke(
+        app, ["--data", str(path), "--columns", COLUMNS, "--tracking-uri", uri]
+    )
+    assert done.exit_code == 2
+    assert "'[/b]' is not an amount" in " ".join(done.output.split())
+
+
+def test_a_run_that_cannot_be_finished_is_taken_away(tmp_path: Path) -> None:
+    data = simulate(customers=200, stores=60, days=30, seed=4)
+    split = train_risk.split_by_time(data, delay_days=3, validation_days=5, test_days=5)
+    trained = train_risk.fit(split, RuleBook.read(), AlertBudget(), seed=1)
+    made = train_risk.product(trained, split, "test", {}, tmp_path / "work")
+    uri = f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
+    made.holdout.unlink()
+    with pytest.raises(PublishError, match="nothing of it is kept"):
+        publish(made, uri)
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("risk")
+    assert experiment is not None
+    assert client.search_runs([experiment.experiment_id]) == []
+    assert mlflow.active_run() is None

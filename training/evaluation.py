@@ -1,5 +1,6 @@
 """What a forest is worth on held-out days, beside the rules alone and a majority baseline."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,8 @@ def _threshold(probabilities: NDArray[np.float64], share: float) -> float:
     at_least = np.cumsum(counts[::-1])[::-1]
     within = np.flatnonzero(at_least <= share * len(probabilities))
     if len(within) == 0:
-        return float((values[-1] + 1) / 2) if values[-1] < 1 else 1.0
+        # Above what occurred, and at 1 above what can occur: nobody is alarmed.
+        return float((values[-1] + 1) / 2) if values[-1] < 1 else math.nextafter(1, 2)
     lowest = int(within[0])
     below = values[lowest - 1] if lowest > 0 else 0.0
     return float((values[lowest] + below) / 2)

@@ -39,5 +39,5 @@ if __name__ == "__main__":
     try:
         prepare(Settings())
     except PaydeskError as error:
-        console.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

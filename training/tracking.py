@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 
+from paydesk.errors import PaydeskError
+from paydesk.registry.versions import has_champion
 from paydesk.serving_form import digest
 from paydesk.tracking_store import CHALLENGER, CHAMPION, SERVING, SERVING_DIGEST, open_store
 
@@ -47,6 +48,10 @@ class Product:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+class PublishError(PaydeskError):
+    """The store or the disk failed while a model was logged."""
+
+
 @dataclass(frozen=True)
 class Published:
     """Where a product went."""
@@ -61,19 +66,27 @@ def publish(product: Product, tracking_uri: str) -> Published:
     """Logs `product` in one run of the experiment of its name and registers a version.
 
     The first version becomes @champion, later ones @challenger. A failure on the way takes the run
-    away again, so that no half-logged run is left.
+    away again, so that no half-logged run is left. Raises PublishError or StoreUnreachableError.
     """
     client = open_store(tracking_uri)
+    first = not has_champion(client, product.name)
     mlflow.set_experiment(product.name)
-    with mlflow.start_run(run_name=product.run_name) as run:
-        run_id = run.info.run_id
-        try:
-            version = _log(product, client)
-        except BaseException:
-            _discard(client, run_id)
-            raise
-    alias = CHALLENGER if _has_champion(client, product.name) else CHAMPION
-    client.set_registered_model_alias(product.name, alias, version)
+    run_id = mlflow.start_run(run_name=product.run_name).info.run_id
+    try:
+        version = _log(product, client)
+        alias = CHAMPION if first else CHALLENGER
+        client.set_registered_model_alias(product.name, alias, version)
+    except BaseException as error:
+        # Ended first: MLflow refuses to touch a run that is deleted while it is the current one.
+        mlflow.end_run("FAILED")
+        _discard(client, run_id)
+        if isinstance(error, MlflowException | OSError):
+            message = (
+                f"The {product.name} model could not be logged, nothing of it is kept: {error}"
+            )
+            raise PublishError(message) from error
+        raise
+    mlflow.end_run()
     return Published(product.name, version, alias, run_id)
 
 
@@ -112,18 +125,9 @@ def _log(product: Product, client: MlflowClient) -> str:
     return version
 
 
-def _has_champion(client: MlflowClient, name: str) -> bool:
-    try:
-        client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        return False
-    return True
-
-
 def _discard(client: MlflowClient, run_id: str) -> None:
     for version in client.search_model_versions(f"run_id = '{run_id}'"):
         client.delete_model_version(version.name, version.version)
-    client.set_terminated(run_id, RunStatus.to_string(RunStatus.FAILED))
     client.delete_run(run_id)
 
 

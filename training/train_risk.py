@@ -89,6 +89,15 @@ def split_by_time(
         )
         raise transactions.DataError(message)
     after = day.max() + pd.Timedelta(days=1)
+    if test_data is not None and test_data["timestamp"].min() < after + pd.Timedelta(
+        days=delay_days
+    ):
+        message = (
+            f"The test data begins {test_data['timestamp'].min():%Y-%m-%d}, but labels up to "
+            f"{day.max():%Y-%m-%d} are known only {delay_days} days later: give later --test-data, "
+            "or lower --delay-days."
+        )
+        raise transactions.DataError(message)
     test_begin = after - pd.Timedelta(days=kept_for_test)
     validation_begin = test_begin - pd.Timedelta(days=validation_days)
     train_end = validation_begin - pd.Timedelta(days=delay_days)
@@ -407,7 +416,8 @@ def main(
                 published = publish(made, tracking_uri or default_tracking_uri(settings))
         show(trained.comparison, published)
     except PaydeskError as error:
-        console.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        # The message may quote a path or a cell: no markup.
+        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
 
 

@@ -1,6 +1,7 @@
 """Transactions to train on: simulated ones, or a file of the user's own."""
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,6 +30,9 @@ _CATEGORIES = {
 }
 _NIGHT_SHARE = 0.03  # of genuine transactions, at any hour whatever the category's hours
 _FIRST_DAY = np.datetime64("2026-01-05T00:00:00", "s")
+
+
+_OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
 
 
 class DataError(PaydeskError):
@@ -274,15 +278,16 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if kind == ".parquet":
             return pd.read_parquet(path)
-        if kind in {".csv", ".gz", ".zst"}:
+        if kind in {".csv", ".gz"}:
             return pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:
         message = f"{path}: there is no such file."
         raise DataError(message) from error
-    except (OSError, ValueError, UnicodeError, pd.errors.ParserError) as error:
-        message = f"{path}: cannot be read as {kind[1:]}: {str(error).strip().splitlines()[0]}."
+    except (OSError, EOFError, zlib.error, ValueError, pd.errors.ParserError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = f"{path}: cannot be read as {kind[1:]}: {why}."
         raise DataError(message) from error
-    message = f"{path}: Paydesk reads .csv (also .csv.gz, .csv.zst) and .parquet files."
+    message = f"{path}: Paydesk reads .csv, .csv.gz and .parquet files."
     raise DataError(message)
 
 
@@ -304,8 +309,10 @@ def _timestamps(values: pd.Series, place: _Place, column: str) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(values):
         moments = values
     else:
-        moments = pd.to_datetime(values.astype("string"), errors="coerce", format="ISO8601")
+        # The hour as it was on the spot: an offset is dropped, and may differ from row to row.
+        local = values.astype("string").str.replace(_OFFSET, "", regex=True)
+        moments = pd.to_datetime(local, errors="coerce", format="ISO8601")
     place.refuse(column, moments.isna(), values, "a time such as 2026-11-21 09:30:00")
     if moments.dt.tz is not None:
-        moments = moments.dt.tz_localize(None)  # the hour as it was on the spot
+        moments = moments.dt.tz_localize(None)  # in the column's own zone
     return moments.astype("datetime64[s]")

@@ -65,6 +65,7 @@ def _card_precision(
     scores: NDArray[np.float64],
 ) -> float:
     daily = []
+    chance = np.random.default_rng(1)
     for day in np.unique(days):
         today = days == day
         seen, card = np.unique(cards[today], return_inverse=True)
@@ -72,7 +73,8 @@ def _card_precision(
         np.maximum.at(highest, card, scores[today])
         compromised = np.zeros(len(seen), dtype=bool)
         np.logical_or.at(compromised, card, fraud[today])
-        # Cards come out of np.unique in order of their number, which says nothing of fraud.
-        top = np.argsort(-highest, kind="stable")[:CARDS_A_DAY]
+        # A card's number may tell of its age or its use: equal scores stand in an order of chance.
+        order = chance.permutation(len(seen))
+        top = order[np.argsort(-highest[order], kind="stable")[:CARDS_A_DAY]]
         daily.append(float(compromised[top].mean()))
     return float(np.mean(daily))

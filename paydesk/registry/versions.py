@@ -8,10 +8,17 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from paydesk.errors import PaydeskError
 from paydesk.serving_form import ServingFormError, digest
-from paydesk.tracking_store import CHALLENGER, CHAMPION, SERVING, SERVING_DIGEST
+from paydesk.tracking_store import (
+    CHALLENGER,
+    CHAMPION,
+    SERVING,
+    SERVING_DIGEST,
+    StoreUnreachableError,
+)
 
 
 class NoSuchVersionError(PaydeskError):
@@ -58,12 +65,12 @@ def named(client: MlflowClient, name: str, alias_or_number: str) -> Version:
 
 
 def has_champion(client: MlflowClient, name: str) -> bool:
-    """Whether `name` has a version with the alias @champion."""
-    try:
-        client.get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
-        return False
-    return True
+    """Whether `name` has a version with the alias @champion.
+
+    Raises StoreUnreachableError when the registry does not say: to take that for a no would make an
+    unproven version the champion.
+    """
+    return CHAMPION in _aliases(client, name)
 
 
 def make_champion(client: MlflowClient, version: Version) -> None:
@@ -113,8 +120,11 @@ def scratch() -> TemporaryDirectory[str]:
 def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
     try:
         return dict(client.get_registered_model(name).aliases)
-    except MlflowException:
-        return {}
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            return {}
+        message = f"The registry does not say what it has of {name}: {error}. Try again."
+        raise StoreUnreachableError(message) from error
 
 
 def _version(client: MlflowClient, found: ModelVersion, aliased: dict[str, str]) -> Version:
