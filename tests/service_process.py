@@ -1,7 +1,6 @@
 """The service alone, as `bentoml serve` runs it: any database, any number of workers."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from conftest import ROOT, Trained, free_port
 from log_search import remember_home, remember_secret
@@ -42,6 +42,7 @@ class Service:
             **(settings or {}),
         }
         self.log = home / "service.log"
+        self._workers: set[psutil.Process] = set()
         remember_home(home)
 
     def __enter__(self) -> "Service":
@@ -83,6 +84,8 @@ class Service:
 
     def stop(self, patience_s: float = 60.0) -> int:
         """Ends it as an operator does; its exit code."""
+        with suppress(psutil.NoSuchProcess):
+            self._workers.update(psutil.Process(self.process.pid).children(recursive=True))
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(patience_s)
@@ -91,9 +94,15 @@ class Service:
 
     def kill(self) -> None:
         """Ends it, and all its workers, as a power cut does."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        # The workers have sessions of their own, and would go on serving without the first process.
+        with suppress(psutil.NoSuchProcess):
+            self._workers.update(psutil.Process(self.process.pid).children(recursive=True))
+        for process in (self.process, *self._workers):
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
+        psutil.wait_procs(self._workers, 10)
+        self._workers.clear()
 
     def client(self, key: str | None = None, timeout: float = 30.0) -> httpx.Client:
         """An HTTP client of it."""
