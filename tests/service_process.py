@@ -97,9 +97,10 @@ class Service:
         # The workers have sessions of their own, and would go on serving without the first process.
         with suppress(psutil.NoSuchProcess):
             self._workers.update(psutil.Process(self.process.pid).children(recursive=True))
-        for process in (self.process, *self._workers):
-            with suppress(ProcessLookupError, psutil.NoSuchProcess):
-                process.kill()
+        self.process.kill()
+        for worker in self._workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
         self.process.wait()
         psutil.wait_procs(self._workers, 10)
         self._workers.clear()
