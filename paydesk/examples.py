@@ -1,14 +1,16 @@
 """`paydesk try`: ten transactions and one e-mail to a running service, shown as a table."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from paydesk.entities.schema import Reading
 from paydesk.errors import PaydeskError
-from paydesk.risk.transaction import Level
+from paydesk.risk.transaction import Decision, Level
 
 TRANSACTIONS: list[dict[str, Any]] = [
     {"tx_id": "TX001", "amount": 50.0, "category": "food", "hour": 14},
@@ -28,6 +30,8 @@ EMAIL = (
 )
 _TIMEOUT_S = 10
 
+T = TypeVar("T", bound=BaseModel)
+
 
 class ServiceUnreachableError(PaydeskError):
     """No Paydesk answers at the address."""
@@ -42,20 +46,20 @@ def run(url: str, key: str | None, console: Console) -> None:
     with requests.Session() as session:
         if key:
             session.headers["Authorization"] = f"Bearer {key}"
-        decisions = [(tx, _post(session, f"{base}/score", tx)) for tx in TRANSACTIONS]
-        reading = _post(session, f"{base}/predict", {"email": EMAIL})
+        decisions = [(tx, _post(session, f"{base}/score", tx, Decision)) for tx in TRANSACTIONS]
+        reading = _post(session, f"{base}/predict", {"email": EMAIL}, Reading)
     console.print(_table(decisions))
-    labels = {label for _, decision in decisions for label in decision["triggered_rules"]}
+    labels = {label for _, decision in decisions for label in decision.triggered_rules}
     console.print("   ".join(sorted(labels)), highlight=False)
-    counts = Counter(decision["risk_level"] for _, decision in decisions)
+    counts = Counter(decision.risk_level for _, decision in decisions)
     console.print("   ".join(f"{level.name} {counts[level.name]}" for level in reversed(Level)))
     console.print(f"\n{EMAIL}\n", style="dim", markup=False, highlight=False)
     for name in ("amount", "currency", "accountA", "accountB"):
-        shown = "–" if reading[name] is None else reading[name]
+        shown = getattr(reading, name) or "–"
         console.print(f"{name:>9}  {shown}", markup=False, highlight=False)
 
 
-def _table(decisions: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
+def _table(decisions: list[tuple[dict[str, Any], Decision]]) -> Table:
     table = Table()
     for heading, justify in (
         ("id", "left"),
@@ -74,23 +78,29 @@ def _table(decisions: list[tuple[dict[str, Any], dict[str, Any]]]) -> Table:
             f"{tx['amount']:.2f}",
             tx["category"],
             str(tx.get("hour", "–")),
-            decision["risk_level"],
-            str(decision["score"]),
-            f"{decision['fraud_probability']:.3f}",
-            " ".join(label.partition(":")[0] for label in decision["triggered_rules"]),
+            decision.risk_level,
+            str(decision.score),
+            f"{decision.fraud_probability:.3f}",
+            " ".join(label.partition(":")[0] for label in decision.triggered_rules),
         )
     return table
 
 
-def _post(session: requests.Session, url: str, body: dict[str, Any]) -> dict[str, Any]:
+def _post(session: requests.Session, url: str, body: dict[str, Any], kind: type[T]) -> T:
     try:
         answer = session.post(url, json=body, timeout=_TIMEOUT_S)
         content = answer.json()
     except requests.RequestException as error:
         message = f"No Paydesk answers at {url}. Start one with `make serve`, or give --url."
         raise ServiceUnreachableError(message) from error
-    if answer.status_code != 200 or not isinstance(content, dict):
+    if answer.status_code != 200:
         said = content.get("error", content) if isinstance(content, dict) else content
         message = f"{url} answered {answer.status_code}: {said}"
         raise ServiceUnreachableError(message)
-    return content
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        message = (
+            f"What answers at {url} is not Paydesk. Start one with `make serve`, or give --url."
+        )
+        raise ServiceUnreachableError(message) from error

@@ -93,6 +93,13 @@ def test_try_shows_ten_transactions_and_a_mail(running: Running) -> None:
     assert re.search(r"currency +EUR", done.stdout)
 
 
+def test_try_before_what_answers_otherwise_says_that_it_is_no_paydesk(running: Running) -> None:
+    done = paydesk("try", "--url", f"{running.url}/echo?")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "is no Paydesk. Start one: `make serve`" in done.stderr
+
+
 def test_try_without_a_service_says_how_to_start_one() -> None:
     done = paydesk("try", "--url", f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 2

@@ -5,16 +5,15 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import mlflow
 import pytest
 import yaml
 from conftest import ROOT, Trained, free_port
 from mlflow import MlflowClient
+from mlflow_server import mlflow_server
 
 from paydesk.registry import promotion, versions
 from paydesk.registry.kinds import KINDS
@@ -118,6 +117,30 @@ def test_an_altered_serving_form_is_not_pulled(copied: Path, tmp_path: Path) -> 
     assert not (tmp_path / "b" / "models" / "risk").exists()
 
 
+def test_a_model_altered_after_the_pull_is_not_served_and_pulled_anew(
+    trained: Trained, tmp_path: Path
+) -> None:
+    home = tmp_path / "bentoml"
+    shutil.copytree(trained.bentoml_home, home)
+    altered = Trained(trained.mlruns, home).model("risk") / "model.json"
+    altered.write_text(altered.read_text("utf-8").replace("0.", "0.0", 1), "utf-8")
+    environment = {**trained.environment, "BENTOML_HOME": str(home)}
+    done = subprocess.run(
+        [*(sys.executable, "-c"), "import service; service.Paydesk.to_asgi()"],
+        cwd=ROOT,
+        env={**environment, "PAYDESK_HOME": str(tmp_path), "PAYDESK_ACCESS": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "is not the one that was pulled" in done.stderr
+    pulled = paydesk("models", "pull", "--tracking-uri", trained.tracking_uri, **environment)
+    assert pulled.returncode == 0, pulled.stderr
+    mended = Trained(trained.mlruns, home).model("risk") / "model.json"
+    assert mended.read_bytes() == (trained.model("risk") / "model.json").read_bytes()
+
+
 def test_an_unknown_version_names_the_next_step(trained: Trained) -> None:
     done = paydesk("models", "promote", "risk", "99", "--tracking-uri", trained.tracking_uri)
     assert done.returncode == 2
@@ -131,7 +154,7 @@ def test_an_unknown_version_names_the_next_step(trained: Trained) -> None:
 def test_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     done = paydesk("models", "list", "--tracking-uri", uri)
-    assert done.returncode == 0
+    assert done.returncode == 2
     assert "make serve" in done.stderr
     done = paydesk("models", "pull", "--tracking-uri", uri, BENTOML_HOME=str(tmp_path / "b"))
     assert done.returncode == 2
@@ -169,32 +192,8 @@ def test_both_kinds_measure_their_champion(trained: Trained) -> None:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real `mlflow server` with a store of its own."""
-    port = free_port()
-    store = f"sqlite:///{tmp_path / 'server.db'}"
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", store, "--workers", "1"),
-        *("--artifacts-destination", str(tmp_path / "artifacts")),
-    ]
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    yield url
-    os.killpg(process.pid, 15)
-    process.wait(20)
+    with mlflow_server(tmp_path) as url:
+        yield url
 
 
 def test_a_remote_server_does_all_that_the_embedded_store_does(server: str, tmp_path: Path) -> None:

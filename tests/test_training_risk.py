@@ -184,6 +184,17 @@ def test_a_file_is_loaded_by_its_own_column_names(tmp_path: Path) -> None:
         (lambda rows: rows, "amount", "'amount' is not NAME=COLUMN"),
         (lambda rows: rows, "price=amt", "'price=amt' is not NAME=COLUMN"),
         (lambda rows: rows.splitlines()[0], COLUMNS, "the file has no rows"),
+        (lambda rows: rows.replace("kind\n", "amt\n"), COLUMNS, "more than one column 'amt'"),
+        (
+            lambda rows: rows.replace("food", '"fast\nfood"').replace("9.5", "nine"),
+            COLUMNS,
+            "row 2 (line 4): 'nine'",
+        ),
+        (
+            lambda rows: "\n" + rows.replace("\n", "\n\n").replace("9.5", "nine"),
+            COLUMNS,
+            "row 2 (line 6): 'nine'",
+        ),
     ],
 )
 def test_bad_data_names_file_column_and_row(

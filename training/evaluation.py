@@ -49,15 +49,6 @@ def _threshold(probabilities: NDArray[np.float64], share: float) -> float:
     return float((values[lowest] + below) / 2)
 
 
-def labelled(transactions: pd.DataFrame) -> Labelled:
-    """Truth, day and card of `transactions`; the card is None where the data has no customers."""
-    day = transactions["timestamp"].dt.normalize().astype("int64").to_numpy()
-    card = None
-    if transactions["customer_id"].notna().all():
-        card = pd.factorize(transactions["customer_id"])[0].astype(np.int64)
-    return Labelled(transactions["label"].to_numpy() == 1, day, card)
-
-
 @dataclass(frozen=True)
 class Comparison:
     """The forest, the rules alone and the majority baseline on the same held-out days."""

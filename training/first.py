@@ -21,7 +21,7 @@ def prepare(settings: Settings) -> None:
 
     Raises PaydeskError.
     """
-    client = open_store(tracking_uri(settings))
+    client = open_store(tracking_uri(settings), create=True)
     for name in KINDS:
         if has_champion(client, name):
             continue

@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -20,16 +18,17 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestClassifier
 
 from paydesk.errors import PaydeskError
+from paydesk.registry.risk_frame import encode, labelled
 from paydesk.risk import forest as serving_form
 from paydesk.risk.features import Encoder
 from paydesk.risk.forest import TOLERANCE, Forest, Thresholds
-from paydesk.risk.rules import RuleBook
+from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.serving_form import ServingFormError
 from paydesk.settings import Settings
 from paydesk.tracking_store import tracking_uri as default_tracking_uri
 from training import evaluation, transactions
 from training.evaluation import AlertBudget, Comparison
-from training.tracking import Product, Published, publish
+from training.tracking import Product, Published, publish, ready, signature
 
 TREES = 100
 DEPTH = 12
@@ -138,7 +137,7 @@ def fit(split: Split, rules: RuleBook, budget: AlertBudget, seed: int) -> Traine
     probabilities = native_probabilities(native, encoder, split.test)
     points = rule_points(rules, split.test)
     comparison = evaluation.compare(
-        evaluation.labelled(split.test),
+        labelled(split.test),
         probabilities,
         points,
         rule_points(rules, split.train),
@@ -159,17 +158,8 @@ def learn_encoder(train: pd.DataFrame) -> Encoder:
     return Encoder(categories, (*typical, overall))
 
 
-def encode(encoder: Encoder, data: pd.DataFrame) -> NDArray[np.float32]:
-    """The features (n, k) of a frame of transactions."""
-    return encoder.columns(
-        data["amount"].to_numpy(np.float64),
-        data["timestamp"].dt.hour.to_numpy(),
-        data["category"].tolist(),
-    )
-
-
 def encoded_frame(encoder: Encoder, data: pd.DataFrame) -> pd.DataFrame:
-    """The same with the features' names, as the native forest takes them."""
+    """The features of a frame of transactions with their names, as the native forest takes them."""
     return pd.DataFrame(encode(encoder, data), columns=encoder.names)
 
 
@@ -261,10 +251,7 @@ def product(
         run_name="random-forest",
         native=trained.native,
         trusted_types=_TRUSTED,
-        signature=ModelSignature(
-            inputs=Schema([ColSpec("double", name) for name in features]),
-            outputs=Schema([ColSpec("long")]),
-        ),
+        signature=signature(features),
         input_example=example,
         serving=folder / "serving",
         holdout=holdout,
@@ -400,10 +387,12 @@ def main(
                 test_days=test_days,
                 test_data=load_files(test_data, columns) if test_data else None,
             )
-            status.update(f"Training {TREES} trees on {len(split.train):,} transactions")
             settings = Settings()
+            uri = tracking_uri or default_tracking_uri(settings)
+            ready("risk", uri)
+            status.update(f"Training {TREES} trees on {len(split.train):,} transactions")
             budget = AlertBudget(medium_share, high_share, critical_share)
-            trained = fit(split, RuleBook.read(), budget, seed)
+            trained = fit(split, RuleBook.read(settings.rules_file or SHIPPED), budget, seed)
             status.update("Logging to MLflow")
             params = {
                 "seed": seed,
@@ -413,7 +402,7 @@ def main(
             }
             with tempfile.TemporaryDirectory() as folder:
                 made = product(trained, split, source, params, Path(folder))
-                published = publish(made, tracking_uri or default_tracking_uri(settings))
+                published = publish(made, uri)
         show(trained.comparison, published)
     except PaydeskError as error:
         # The message may quote a path or a cell: no markup.

@@ -1,8 +1,11 @@
 """Transactions to train on: simulated ones, or a file of the user's own."""
 
+import csv
+import gzip
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,9 @@ def simulate(
       usual amount, in electronics, travel, clothing and entertainment.
     - compromised_store: for 2 to 5 days, every third transaction of a store is a copied card's, for
       1.5 to 4 times the usual amount.
+
+    There are a few frauds of each kind however small the sizes, so that something can be learnt:
+    with 50 customers and 5 days the share of fraud is some 7%.
     """
     chance = np.random.default_rng(seed)
     genuine = _genuine(chance, customers, stores, days)
@@ -209,6 +215,9 @@ def load(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     taken = {}
     for name in REQUIRED + OPTIONAL:
         theirs = columns.get(name, name)
+        if _times(path, raw, theirs) > 1:
+            message = f"{path}: there is more than one column {theirs!r}: rename all but one."
+            raise DataError(message)
         if theirs in raw.columns:
             taken[name] = theirs
         elif name in REQUIRED or name in columns:
@@ -263,7 +272,7 @@ class _Place:
         if not bad.any():
             return
         row = int(np.flatnonzero(bad.to_numpy())[0])
-        line = f" (line {row + 2})" if self._path.suffix.lower() != ".parquet" else ""
+        line = f" (line {_line(self._path, row)})" if _is_csv(self._path) else ""
         value = values.iloc[row]
         shown = "nothing" if pd.isna(value) else repr(str(value))
         message = (
@@ -273,12 +282,40 @@ class _Place:
         raise DataError(message)
 
 
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() in {".csv", ".gz"}
+
+
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The records of a CSV file, its heading first, each with the line on which it begins."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as lines:
+        reader = csv.reader(lines)
+        begins = 1
+        for record in reader:
+            if record:
+                yield begins, record
+            begins = reader.line_num + 1
+
+
+def _line(path: Path, row: int) -> int:
+    """The line on which the row (from 0) of a CSV file begins; blank lines are no rows."""
+    return next(islice(_records(path), row + 1, None))[0]
+
+
+def _times(path: Path, raw: pd.DataFrame, column: str) -> int:
+    """How many columns have this name; pandas gives those of a CSV file new ones."""
+    if _is_csv(path):
+        return next(_records(path), (1, []))[1].count(column)
+    return list(raw.columns).count(column)
+
+
 def _read(path: Path) -> pd.DataFrame:
     kind = path.suffix.lower()
     try:
         if kind == ".parquet":
             return pd.read_parquet(path)
-        if kind in {".csv", ".gz"}:
+        if _is_csv(path):
             return pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:
         message = f"{path}: there is no such file."

@@ -11,7 +11,7 @@ from paydesk.registry import versions
 from paydesk.registry.kinds import KINDS, Kind
 from paydesk.registry.promotion import FORCED
 from paydesk.registry.versions import Version
-from paydesk.serving_form import ServingFormError
+from paydesk.serving_form import ServingFormError, check
 from paydesk.tracking_store import CHAMPION, SERVING, SERVING_DIGEST
 
 
@@ -71,7 +71,13 @@ def _stored(version: Version) -> bentoml.Model | None:
         and kept.get("run_id") == version.run_id
         and kept.get("serving_sha256") == version.tags.get(SERVING_DIGEST)
     )
-    return newest if same else None
+    if not same:
+        return None
+    try:
+        check(Path(newest.path), str(kept["serving_sha256"]))
+    except ServingFormError:  # Altered since: a new copy takes its place.
+        return None
+    return newest
 
 
 def registry_version(model: bentoml.Model) -> str:

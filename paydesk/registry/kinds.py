@@ -4,20 +4,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from paydesk.entities.evaluation import evaluate as evaluate_reader
 from paydesk.entities.reader import Reader
 from paydesk.entities.reader import verify as verify_reader
-from paydesk.registry.risk_metrics import Labelled, risk_metrics
+from paydesk.registry.risk_frame import encode, labelled
+from paydesk.registry.risk_metrics import risk_metrics
 from paydesk.risk import golden
 from paydesk.risk.forest import Forest
 from paydesk.risk.forest import verify as verify_forest
 from paydesk.risk.rules import RuleBook
 from paydesk.risk.scorer import Scorer
 
-_BUDGET = 0.005
+_BUDGET = "share_high"  # the parameter of a run that says how many alerts people can look at
 
 
 @dataclass(frozen=True)
@@ -25,33 +25,24 @@ class Kind:
     """What the registry has to know of a kind of model; all functions take a serving form.
 
     `prove` checks the stored examples, and raises ServingFormError. `golden_failures` says what is
-    wrong with the golden cases. `measure` gives figures on a file of held-out data; `decisive`
-    names the one that a challenger must not lose, by more than `tolerance`.
+    wrong with the golden cases: with the rules that are shipped, for which they were written.
+    `measure` gives figures on a file of held-out data, by the parameters of the run that held it
+    out; `decisive` names the one that a challenger must not lose, by more than `tolerance`.
     """
 
     name: str
     prove: Callable[[Path], None]
     golden_failures: Callable[[Path], list[str]]
-    measure: Callable[[Path, Path], Mapping[str, float]]
+    measure: Callable[[Path, Path, Mapping[str, str]], Mapping[str, float]]
     decisive: str
     tolerance: float
 
 
-def _measure_forest(folder: Path, holdout: Path) -> Mapping[str, float]:
+def _measure_forest(folder: Path, holdout: Path, params: Mapping[str, str]) -> Mapping[str, float]:
     data = pd.read_parquet(holdout)
     forest = Forest.load(folder)
-    features = forest.encoder.columns(
-        data["amount"].to_numpy(np.float64),
-        data["timestamp"].dt.hour.to_numpy(),
-        data["category"].astype(object).where(data["category"].notna(), None).tolist(),
-    )
-    probabilities = forest.probabilities(features)
-    cards = None
-    if data["customer_id"].notna().all():
-        cards = pd.factorize(data["customer_id"])[0].astype(np.int64)
-    days = data["timestamp"].dt.normalize().astype("int64").to_numpy()
-    truth = Labelled(data["label"].to_numpy() == 1, days, cards)
-    return risk_metrics(truth, probabilities, probabilities, _BUDGET)
+    probabilities = forest.probabilities(encode(forest.encoder, data))
+    return risk_metrics(labelled(data), probabilities, probabilities, float(params[_BUDGET]))
 
 
 def _forest_golden(folder: Path) -> list[str]:
@@ -62,7 +53,7 @@ def _no_golden(_folder: Path) -> list[str]:
     return []
 
 
-def _measure_reader(folder: Path, holdout: Path) -> Mapping[str, float]:
+def _measure_reader(folder: Path, holdout: Path, _params: Mapping[str, str]) -> Mapping[str, float]:
     return evaluate_reader(Reader.load(folder), holdout)
 
 

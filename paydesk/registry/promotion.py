@@ -41,10 +41,11 @@ def compare(client: MlflowClient, kind: Kind, challenger: Version) -> Comparison
         serving = versions.download(challenger, SERVING, ours)
         kind.prove(serving)
         holdout = versions.holdout(challenger, ours)
-        new = kind.measure(serving, holdout)
+        new = kind.measure(serving, holdout, challenger.params)
         old: Mapping[str, float] = {}
         if champion is not None and champion.number != challenger.number:
-            old = kind.measure(versions.download(champion, SERVING, theirs), holdout)
+            champions = versions.download(champion, SERVING, theirs)
+            old = kind.measure(champions, holdout, challenger.params)
         objections = kind.golden_failures(serving)
     if old and new[kind.decisive] < old[kind.decisive] - kind.tolerance:
         objections.append(
@@ -65,7 +66,7 @@ def promote(client: MlflowClient, compared: Comparison, *, force: bool, why: str
             f'{"; ".join(compared.objections)}. To promote it all the same: --force --why "…".'
         )
         raise WorseChallengerError(message)
-    if compared.objections:
-        note = f"{why} (against: {'; '.join(compared.objections)})"
-        client.set_model_version_tag(challenger.name, challenger.number, FORCED, note)
+    if force:
+        against = "; ".join(compared.objections) or "nothing"
+        versions.tag(client, challenger, FORCED, f"{why} (against: {against})")
     versions.make_champion(client, challenger)

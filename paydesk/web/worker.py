@@ -1,10 +1,12 @@
 """One worker of the service: everything opened in order, and closed in the opposite one."""
 
 import gc
+from pathlib import Path
 
 import bentoml
 from sqlalchemy import Engine
 
+from paydesk import serving_form
 from paydesk.errors import PaydeskError
 from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.settings import Settings
@@ -50,6 +52,8 @@ class Worker:
     ) -> None:
         logs.configure()
         self._log = RequestLog()
+        for model in (risk, entities):
+            serving_form.check(Path(model.path), str(model.info.metadata.get("serving_sha256", "")))
         engine = open_database(settings.database)
         models = {model.tag.name: version_of(model) for model in (risk, entities)}
         metrics = Metrics(server_folder(settings.home.resolve()), models)
