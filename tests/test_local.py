@@ -97,7 +97,7 @@ def test_try_before_what_answers_otherwise_says_that_it_is_no_paydesk(running: R
     done = paydesk("try", "--url", f"{running.url}/echo?")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "is no Paydesk. Start one: `make serve`" in done.stderr
+    assert "is not Paydesk. Start one with `make serve`" in done.stderr
 
 
 def test_try_without_a_service_says_how_to_start_one() -> None:

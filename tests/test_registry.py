@@ -12,7 +12,6 @@ import mlflow
 import pytest
 import yaml
 from conftest import ROOT, Trained, free_port
-from mlflow import MlflowClient
 from mlflow_server import mlflow_server
 
 from paydesk.registry import promotion, versions
@@ -77,7 +76,7 @@ def test_promote_compares_refuses_the_worse_and_records_force(copied: Path, tmp_
     assert "risk version 2 is not promoted: " in refused.stderr
     assert "average_precision falls from" in refused.stderr
     assert "Traceback" not in refused.stderr
-    client = MlflowClient(uri)
+    client = open_store(uri)
     assert str(client.get_model_version_by_alias("risk", "champion").version) == "1"
     reasonless = paydesk("models", "promote", "risk", "--force", "--tracking-uri", uri)
     assert reasonless.returncode == 2
@@ -98,7 +97,7 @@ def test_promote_compares_refuses_the_worse_and_records_force(copied: Path, tmp_
 def test_pulled_models_carry_where_they_come_from(trained: Trained) -> None:
     described = yaml.safe_load((trained.model("risk") / "model.yaml").read_text("utf-8"))
     metadata = described["metadata"]
-    version = MlflowClient(trained.tracking_uri).get_model_version_by_alias("risk", "champion")
+    version = open_store(trained.tracking_uri).get_model_version_by_alias("risk", "champion")
     assert metadata["registry_name"] == "risk"
     assert metadata["registry_version"] == str(version.version)
     assert metadata["run_id"] == version.run_id
@@ -126,15 +125,19 @@ def test_a_model_altered_after_the_pull_is_not_served_and_pulled_anew(
     altered.write_text(altered.read_text("utf-8").replace("0.", "0.0", 1), "utf-8")
     environment = {**trained.environment, "BENTOML_HOME": str(home)}
     done = subprocess.run(
-        [*(sys.executable, "-c"), "import service; service.Paydesk.to_asgi()"],
+        [
+            *(sys.executable, "-m", "uvicorn", "--factory", "service:Paydesk.to_asgi"),
+            *("--port", str(free_port())),
+        ],
         cwd=ROOT,
         env={**environment, "PAYDESK_HOME": str(tmp_path), "PAYDESK_ACCESS": "local"},
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert done.returncode != 0
-    assert "is not the one that was pulled" in done.stderr
+    assert "is not the one that was pulled" in done.stdout + done.stderr
     pulled = paydesk("models", "pull", "--tracking-uri", trained.tracking_uri, **environment)
     assert pulled.returncode == 0, pulled.stderr
     mended = Trained(trained.mlruns, home).model("risk") / "model.json"

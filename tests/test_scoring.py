@@ -1,6 +1,8 @@
 """Rules, features and forest decide alike: one by one, in columns, in training, when served."""
 
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import mlflow
@@ -18,6 +20,7 @@ from paydesk.risk.rules import RuleBook, RulesError
 from paydesk.risk.scorer import Scorer
 from paydesk.risk.transaction import Level, Transaction
 from paydesk.serving_form import ServingFormError
+from paydesk.tracking_store import open_store
 from training.transactions import simulate
 
 amounts = st.floats(0, 10_000, allow_nan=False) | st.sampled_from(
@@ -120,8 +123,14 @@ def test_features_by_hand() -> None:
     assert encoder.row(90.0, 3, "toys").tolist() == [[90.0, 1.0, 3.0, 0.0, 0.0]]
 
 
+def as_sent(data: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    """The rows as a client sends them: times are texts."""
+    texts = data["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S")
+    return data.assign(timestamp=texts).to_dict("records")
+
+
 def test_served_scores_equal_scikit_learns_own_on_10_000_rows(trained: Trained) -> None:
-    mlflow.set_tracking_uri(trained.tracking_uri)
+    open_store(trained.tracking_uri)
     native = mlflow.sklearn.load_model("models:/risk@champion")
     forest = Forest.load(trained.model("risk"))
     scorer = Scorer(forest, RuleBook.read(), "risk:1")
@@ -132,7 +141,7 @@ def test_served_scores_equal_scikit_learns_own_on_10_000_rows(trained: Trained) 
         data["amount"].to_numpy(), data["timestamp"].dt.hour.to_numpy(), data["category"].tolist()
     )
     own = native.predict_proba(pd.DataFrame(features, columns=forest.encoder.names))
-    rows = data[["amount", "category", "timestamp"]].to_dict("records")
+    rows = as_sent(data[["amount", "category", "timestamp"]])
     served = [scorer.score(Transaction.model_validate(row)).probability for row in rows]
     assert np.abs(np.array(served) - own[:, 1]).max() <= 1e-6
 
@@ -151,7 +160,7 @@ def test_score_columns_gives_the_verdicts_of_score(trained: Trained) -> None:
         }
     )
     fields = ["amount", "category", "timestamp", "store", "customer_id"]
-    for n, row in enumerate(data[fields].to_dict("records")):
+    for n, row in enumerate(as_sent(data[fields])):
         one = scorer.score(Transaction.model_validate(row))
         assert verdicts.levels[n] == one.level
         assert verdicts.points[n] == one.points

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Trained
-from mlflow import MlflowClient
 from typer import Typer
 from typer.testing import CliRunner
 
 from paydesk.registry.risk_metrics import Labelled, risk_metrics
 from paydesk.risk.forest import Thresholds
 from paydesk.risk.rules import RuleBook
+from paydesk.tracking_store import open_store
 from training import train_risk
 from training.evaluation import AlertBudget, choose_thresholds
 from training.tracking import PublishError, publish
@@ -115,7 +115,7 @@ def test_levels_of_columns_are_levels_of_one() -> None:
 
 
 def test_the_registry_has_all_that_people_look_at(trained: Trained) -> None:
-    client = MlflowClient(trained.tracking_uri)
+    client = open_store(trained.tracking_uri)
     version = client.get_model_version_by_alias("risk", "champion")
     run_id = str(version.run_id)
     run = client.get_run(run_id)
@@ -139,7 +139,7 @@ def test_the_registry_has_all_that_people_look_at(trained: Trained) -> None:
 
 
 def test_the_native_model_loads_for_anyone_and_has_a_signature(trained: Trained) -> None:
-    mlflow.set_tracking_uri(trained.tracking_uri)
+    open_store(trained.tracking_uri)
     native = mlflow.sklearn.load_model("models:/risk@champion")
     assert native.n_estimators == 100
     info = mlflow.models.get_model_info("models:/risk@champion")
@@ -313,7 +313,7 @@ def test_a_run_that_cannot_be_finished_is_taken_away(tmp_path: Path) -> None:
     made.holdout.unlink()
     with pytest.raises(PublishError, match="nothing of it is kept"):
         publish(made, uri)
-    client = MlflowClient(uri)
+    client = open_store(uri)
     experiment = client.get_experiment_by_name("risk")
     assert experiment is not None
     assert client.search_runs([experiment.experiment_id]) == []
