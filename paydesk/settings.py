@@ -49,7 +49,7 @@ class BankSettings(BaseSettings):
     status_path: str = "/payment/payment-initiation/v1/credit-transfer/international/{id}/status"
     sandbox: bool = False
     ca_bundle: Path | None = None
-    proxy: str = ""
+    proxy: SecretStr = Field(default=SecretStr(""), description="May hold a password.")
     connect_timeout_s: float = Field(default=3.0, gt=0)
     read_timeout_s: float = Field(default=10.0, gt=0)
     deadline_s: float = Field(default=25.0, gt=0, description="All tries of one call together.")

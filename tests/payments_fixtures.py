@@ -8,6 +8,7 @@ import pytest
 from payments_bank import RunningSandbox, running_sandbox
 from payments_clock import Clock
 from payments_postgres import fresh_database, running_postgres
+from payments_service import write_forest
 from sqlalchemy import Engine
 
 from paydesk.payments.sandbox import SandboxOptions
@@ -63,3 +64,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         return
     with fresh_database(request.getfixturevalue("_postgres")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small forest for routes that score."""
+    return write_forest(tmp_path_factory.mktemp("forest"))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import pytest
 from payments_bank import RunningSandbox, a_payment
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from paydesk.payments.answers import InDoubt, Initiated, NotKnown, NotSent, Refused, Taken
 from paydesk.payments.bank import BankClient
@@ -21,9 +21,11 @@ from paydesk.payments.instruction import instruction
 from paydesk.payments.office import PaymentOffice
 from paydesk.payments.sandbox import CLIENT_SECRET, sandbox_settings
 from paydesk.settings import BankSettings
+from paydesk.storage import tables
 
 pytest_plugins = ["payments_fixtures"]
 
+_SAYS_SO = "X-Paydesk-Sandbox: true\r\n"
 _TOKEN = json.dumps({"access_token": "a-token", "token_type": "Bearer", "expires_in": 300}).encode()
 
 
@@ -87,7 +89,7 @@ def test_what_goes_over_the_wire_is_what_the_bank_documents() -> None:
     def serve(connection: socket.socket) -> None:
         seen.append(_request(connection))
         if b"/oidc/token" in seen[-1]:
-            _answer(connection, "200 OK", _TOKEN)
+            _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
         else:
             _answer(connection, "200 OK", b'{"paymentRequestId":"p","transactionStatus":"PDNG"}')
 
@@ -153,15 +155,26 @@ def test_a_401_costs_one_new_token_and_no_more(bank: RunningSandbox) -> None:
     client.close()
 
 
-def test_a_bank_that_drips_its_answer_does_not_hold_a_payment_forever() -> None:
+_DRIPPED = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+    "a header after another": (b"HTTP/1.1 200 OK\r\n", b"X-Slow: x\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b" "),
+    "body to the end": (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("part", _DRIPPED)
+def test_a_bank_that_drips_its_answer_does_not_hold_a_payment_forever(part: str) -> None:
+    first, drop = _DRIPPED[part]
+
     def serve(connection: socket.socket) -> None:
         if b"/oidc/token" in _request(connection):
-            return _answer(connection, "200 OK", _TOKEN)
+            return _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
         try:
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            connection.sendall(first)
             for _ in range(100):
                 time.sleep(0.1)
-                connection.sendall(b" ")
+                connection.sendall(drop)
         except OSError:
             connection.close()
         return None
@@ -171,15 +184,156 @@ def test_a_bank_that_drips_its_answer_does_not_hold_a_payment_forever() -> None:
         client = BankClient(bank)
         began = time.monotonic()
         answer = _send(client, bank)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 1.5
         assert isinstance(answer, InDoubt)
+        assert answer.reason == "no whole answer in time"
         client.close()
+
+
+def test_a_tls_handshake_that_drips_ends_too() -> None:
+    def serve(connection: socket.socket) -> None:
+        try:
+            connection.recv(65_536)
+            connection.sendall(b"\x16\x03\x03\x40\x00")  # A record of 16 KiB begins.
+            for _ in range(100):
+                time.sleep(0.1)
+                connection.sendall(b"\x02")
+        except OSError:
+            connection.close()
+
+    with _listening(serve) as url:
+        bank = sandbox_settings(
+            url.replace("http://", "https://"),
+            connect_timeout_s=0.5,
+            read_timeout_s=0.5,
+            deadline_s=1.0,
+        )
+        client = BankClient(bank)
+        began = time.monotonic()
+        assert isinstance(_send(client, bank), NotSent)  # It was the token that was asked for.
+        assert time.monotonic() - began < 1.5
+        client.close()
+
+
+def test_a_connection_kept_for_later_outlives_the_deadline_of_its_last_call(
+    bank: RunningSandbox,
+) -> None:
+    settings = bank.settings(deadline_s=0.5)
+    client = BankClient(settings)
+    for key in ("a", "b"):
+        assert isinstance(_send(client, settings, key), Taken)
+        time.sleep(0.7)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "says_so", "told"),
+    [
+        (True, "", "does not say that it is the sandbox"),
+        (False, _SAYS_SO, "says that it is a sandbox"),
+    ],
+)
+def test_what_the_settings_say_of_the_sandbox_the_bank_has_to_say_too(
+    sandbox: bool, says_so: str, told: str
+) -> None:
+    asked: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        asked.append(_request(connection))
+        _answer(connection, "200 OK", _TOKEN, says_so)
+
+    with _listening(serve) as url:
+        bank = sandbox_settings(url, sandbox=sandbox)
+        client = BankClient(bank)
+        answer = _send(client, bank)
+        assert isinstance(answer, NotSent)
+        assert told in answer.reason
+        client.close()
+    assert all(b"/oidc/token" in request for request in asked)
+
+
+def test_a_sandbox_that_answers_for_a_real_bank_is_not_believed() -> None:
+    def serve(connection: socket.socket) -> None:
+        if b"/oidc/token" in _request(connection):
+            return _answer(connection, "200 OK", _TOKEN)
+        taken = b'{"paymentRequestId":"p","transactionStatus":"PDNG"}'
+        return _answer(connection, "200 OK", taken, _SAYS_SO)
+
+    with _listening(serve) as url:
+        bank = sandbox_settings(url, sandbox=False)
+        client = BankClient(bank, tries=1)
+        assert isinstance(_send(client, bank), InDoubt)
+        client.close()
+
+
+@pytest.mark.parametrize("request_id", ["bad\xa0id", "", "x" * 65, "a\r\nb"])
+def test_a_request_id_that_no_header_carries_is_replaced(
+    bank: RunningSandbox, request_id: str
+) -> None:
+    client = BankClient(bank.settings(), breaker_failures=2)
+    content = instruction(a_payment(), bank.settings(), "payment-1", datetime.now(UTC))
+    for number in range(3):
+        assert isinstance(client.initiate(content, f"key-{number}", request_id), Taken)
+    client.close()
+
+
+def test_a_request_that_cannot_be_built_is_not_sent_and_no_sign_of_a_dead_bank(
+    bank: RunningSandbox,
+) -> None:
+    client = BankClient(bank.settings(), breaker_failures=1, tries=1)
+    answer = _send(client, bank.settings(), "no\nkey")
+    assert isinstance(answer, NotSent)
+    assert "cannot be built" in answer.reason
+    assert client.dead_for_s == 0
+    assert isinstance(_send(client, bank.settings(), "good"), Taken)
+    client.close()
+
+
+def test_one_payment_that_the_bank_stumbles_over_does_not_stop_the_others(
+    bank: RunningSandbox,
+) -> None:
+    client = BankClient(bank.settings(), breaker_failures=2, breaker_recovery_s=60)
+    for _ in range(3):
+        bank.order("error_before", times=3)
+        assert isinstance(_send(client, bank.settings(), "bad"), InDoubt)
+    assert client.dead_for_s == 0
+    assert isinstance(_send(client, bank.settings(), "good"), Taken)
+    bank.order("error_before", times=2)
+    one_try = BankClient(bank.settings(), breaker_failures=2, breaker_recovery_s=60, tries=1)
+    for key in ("another bad", "and another"):
+        assert isinstance(_send(one_try, bank.settings(), key), InDoubt)
+    assert one_try.dead_for_s > 0
+    client.close()
+    one_try.close()
+
+
+@pytest.mark.parametrize("reference", ["a\0b", "a b", "", "\u202e", "r" * 141])
+@pytest.mark.parametrize("member", ["paymentRequestId", "transactionStatus"])
+def test_a_reference_or_status_that_cannot_be_written_down_is_no_answer(
+    member: str, reference: str
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        if b"/oidc/token" in _request(connection):
+            return _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
+        answer = {"paymentRequestId": "p", "transactionStatus": "PDNG", member: reference}
+        return _answer(connection, "200 OK", json.dumps(answer).encode())
+
+    with _listening(serve) as url:
+        bank = sandbox_settings(url)
+        client = BankClient(bank, tries=1)
+        assert isinstance(_send(client, bank), InDoubt)
+        client.close()
+
+
+def test_a_proxys_password_is_in_no_repr() -> None:
+    bank = sandbox_settings("http://localhost", proxy="http://me:hush@proxy:3128")
+    assert "hush" not in repr(bank)
 
 
 def test_an_answer_without_end_is_cut_off() -> None:
     def serve(connection: socket.socket) -> None:
         if b"/oidc/token" in _request(connection):
-            return _answer(connection, "200 OK", _TOKEN)
+            return _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
         return _answer(connection, "200 OK", b"[" * (2 << 20))
 
     with _listening(serve) as url:
@@ -189,13 +343,36 @@ def test_an_answer_without_end_is_cut_off() -> None:
         client.close()
 
 
+@pytest.mark.parametrize(("more", "kept"), [(0, True), (1, False)])
+def test_of_the_banks_answer_64_kib_are_kept_at_most(engine: Engine, more: int, kept: bool) -> None:
+    taken = {"paymentRequestId": "p", "transactionStatus": "PDNG", "advert": ""}
+    taken["advert"] = "x" * (65_536 - len(json.dumps(taken)) + more)
+
+    def serve(connection: socket.socket) -> None:
+        if b"/oidc/token" in _request(connection):
+            return _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
+        return _answer(connection, "200 OK", json.dumps(taken).encode(), _SAYS_SO)
+
+    with _listening(serve) as url:
+        office = PaymentOffice(engine, sandbox_settings(url))
+        paid = office.pay(a_payment(), "key", "r").payment
+        office.close()
+    # However long it is, the payment is made, and what the ledger needs of it is there.
+    assert (paid.state, paid.bank_reference, paid.bank_status) == ("accepted", "p", "PDNG")
+    omitted = {"omitted": "65537 characters; 65536 are kept at most"}
+    assert paid.bank == (taken if kept else omitted)
+    with engine.connect() as connection:
+        (stored,) = connection.execute(select(tables.payments.c.bank_answer)).scalars()
+    assert len(stored) <= 65_536
+
+
 def test_a_redirect_is_not_followed() -> None:
     asked: list[bytes] = []
 
     def serve(connection: socket.socket) -> None:
         asked.append(_request(connection).split(b" ")[1])
         if b"token" in asked[-1]:
-            return _answer(connection, "200 OK", _TOKEN)
+            return _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
         return _answer(connection, "307 Moved", b"", "Location: /elsewhere\r\n")
 
     with _listening(serve) as url:
@@ -209,7 +386,7 @@ def test_a_redirect_is_not_followed() -> None:
 def test_a_longer_retry_after_is_told_and_not_waited_for() -> None:
     def serve(connection: socket.socket) -> None:
         if b"/oidc/token" in _request(connection):
-            return _answer(connection, "200 OK", _TOKEN)
+            return _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
         return _answer(connection, "429 Too Many", b"{}", "Retry-After: 17\r\n")
 
     with _listening(serve) as url:
@@ -260,7 +437,7 @@ def test_secrets_are_in_no_log_no_error_and_no_repr(
 def test_a_bank_that_repeats_the_secret_is_not_quoted_with_it(engine: Engine) -> None:
     def serve(connection: socket.socket) -> None:
         if b"/oidc/token" in _request(connection):
-            return _answer(connection, "200 OK", _TOKEN)
+            return _answer(connection, "200 OK", _TOKEN, _SAYS_SO)
         problem = json.dumps({"title": "no", "detail": f"your secret is {CLIENT_SECRET}"})
         return _answer(connection, "422 No", problem.encode())
 
@@ -295,8 +472,8 @@ def test_a_dead_bank_is_told_within_a_second_once_the_breaker_is_open(engine: En
 def test_when_the_bank_is_back_one_call_at_a_time_tries_it(bank: RunningSandbox) -> None:
     client = BankClient(bank.settings(), tries=1, breaker_failures=2, breaker_recovery_s=0.3)
     bank.order("error_before", times=2)
-    assert isinstance(_send(client, bank.settings()), InDoubt)
-    assert isinstance(_send(client, bank.settings()), InDoubt)
+    assert isinstance(_send(client, bank.settings(), "a"), InDoubt)
+    assert isinstance(_send(client, bank.settings(), "b"), InDoubt)
     assert client.dead_for_s >= 1
     assert isinstance(_send(client, bank.settings()), NotSent)
     time.sleep(0.4)

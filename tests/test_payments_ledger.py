@@ -26,6 +26,7 @@ from sqlalchemy.pool import StaticPool
 
 from paydesk.payments.answers import Asked, InDoubt, Initiated, NotKnown, NotSent, Refused, Taken
 from paydesk.payments.bank import BankClient
+from paydesk.payments.identity import BankIdentity
 from paydesk.payments.instruction import instruction
 from paydesk.payments.ledger import NEXT, Claim, Draft, Entry, Ledger
 from paydesk.payments.payment import Payment
@@ -37,6 +38,7 @@ from paydesk.storage.identifiers import new_id
 
 pytest_plugins = ["payments_fixtures"]
 
+_BANK = BankIdentity("f" * 64, sandbox=True)
 _LEASE_S = 30.0
 _DAY_US = 86_400_000_000
 _START_US = 1_800_000_000_000_000
@@ -53,7 +55,7 @@ def _draft(amount: str = "1.00", client_key: str | None = None) -> Draft:
         debtor=payment.debtor,
         amount=amount,
         currency="EUR",
-        digest=payment.digest("EUR", sandbox=True),
+        digest=payment.digest(sandbox=True),
         instruction=instruction(payment, bank, payment_id, _TODAY),
         sandbox=True,
         client_key=client_key,
@@ -61,16 +63,17 @@ def _draft(amount: str = "1.00", client_key: str | None = None) -> Draft:
 
 
 class _Time:
-    """Microseconds since 1970, moved by the test alone."""
+    """Microseconds since 1970, moved by the test alone: the bank's, which is right, and ours."""
 
     def __init__(self) -> None:
-        self.now = _START_US
+        self.true = _START_US
+        self.ahead = 0
 
     def __call__(self) -> int:
-        return self.now
+        return self.true + self.ahead
 
     def seconds(self) -> float:
-        return self.now / 1_000_000
+        return self.true / 1_000_000
 
 
 class _BooksBank:
@@ -85,6 +88,12 @@ class _BooksBank:
         answer, _ = self.books.book(key, content)
         return Taken(answer["paymentRequestId"], answer["transactionStatus"], answer)
 
+    def asked(self, claim: Claim) -> Initiated:
+        assert claim.bank_reference is not None
+        asked = self.status(claim.bank_reference, "r")
+        assert not isinstance(asked, NotKnown)
+        return asked
+
     def status(self, reference: str, _request_id: str) -> Asked:
         status = self.books.status(reference)
         return NotKnown() if status is None else Taken(reference, status, {})
@@ -95,6 +104,7 @@ class Call:
     """One call to the bank on the network: not yet there, or there with its answer."""
 
     claim: Claim
+    first_sent_us: int  # In true time.
     reached: bool = False
     answers: list[Taken] = field(default_factory=list)
 
@@ -109,17 +119,17 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.time = _Time()
         self.engine = _memory_database()
-        self.ledger = Ledger(self.engine, self.time)
+        self.ledger = Ledger(self.engine, _BANK, self.time)
         self.books = Books(":memory:", clock=self.time.seconds)
         self.reconciler = Reconciler(
             self.ledger,
             cast(BankClient, _BooksBank(self.books)),
             _LEASE_S,
-            sandbox=True,
             clock=self.time,
         )
         self.entries: dict[str, Entry] = {}
         self.on_the_way: list[Call] = []
+        self.first_sent_us: dict[str, int] = {}
 
     @initialize(target=calls)
     def one_payment(self) -> Any:
@@ -148,18 +158,24 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(target=calls, call=calls, waits_s=st.sampled_from([0, 31]))
     def takes_over(self, call: Call, waits_s: int) -> Any:
         """Another worker tries to take the payment of a call that is still on its way."""
-        self.time.now += waits_s * 1_000_000
+        self.time.true += waits_s * 1_000_000
         return self._claims(call.claim.payment_id)
 
     def _claims(self, payment_id: str) -> Any:
         claim = self.ledger.claim(payment_id, "r", _LEASE_S)
         if claim is None:
             return multiple()
-        if self.time.now - claim.first_sent_at_us > KEY_LIFE_S * 1_000_000:
-            # As `reconciler.ask` has it: nothing goes out any more.
-            self.ledger.settle(claim, InDoubt("old", 1), "r", 5)
+        if claim.key_age_us == 0 or payment_id not in self.first_sent_us:
+            self.first_sent_us[payment_id] = self.time.true
+        if claim.bank_reference is not None:
+            # As `reconciler.ask` has it: the bank is asked, and nothing is sent.
+            self.ledger.settle(claim, _BooksBank(self.books).asked(claim), "r", 5)
             return multiple()
-        call = Call(claim)
+        if claim.key_age_us is None or claim.key_age_us > KEY_LIFE_S * 1_000_000:
+            # Nor is anything sent under a key that is old, or may be.
+            self.ledger.settle(claim, InDoubt("old", 1, by_hand=True), "r", 5)
+            return multiple()
+        call = Call(claim, self.first_sent_us[payment_id])
         self.on_the_way.append(call)
         return call
 
@@ -169,7 +185,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _reaches(self, call: Call) -> None:
         # A network may hold a call back, but not for as long as the bank remembers the key.
-        if call.reached or self.time.now - call.claim.first_sent_at_us > _DAY_US:
+        if call.reached or self.time.true - call.first_sent_us > _DAY_US:
             return
         call.reached = True
         answer, _ = self.books.book(call.claim.bank_key, call.claim.instruction)
@@ -201,7 +217,17 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 31, 3_700, 25 * 3_600]))
     def time_passes(self, seconds: int) -> None:
-        self.time.now += seconds * 1_000_000
+        self.time.true += seconds * 1_000_000
+        self.sees_the_time()
+
+    @rule(seconds=st.sampled_from([60, 400, 3_700, 25 * 3_600]))
+    def the_clock_is_set_back(self, seconds: int) -> None:
+        """Our clock alone. The reconciler has seen the time just before, as it does every 15 s."""
+        self.sees_the_time()
+        self.time.ahead -= seconds * 1_000_000
+
+    def sees_the_time(self) -> None:
+        self.ledger.due(1, 3_600)
 
     @rule()
     def reconciles(self) -> None:
@@ -215,7 +241,7 @@ class LedgerMachine(RuleBasedStateMachine):
         pending = {
             call.claim.payment_id
             for call in self.on_the_way
-            if not call.reached and self.time.now - call.claim.first_sent_at_us <= _DAY_US
+            if not call.reached and self.time.true - call.first_sent_us <= _DAY_US
         }
         for payment_id in self.entries:
             payment = self.ledger.entry(payment_id).payment
@@ -236,7 +262,9 @@ class LedgerMachine(RuleBasedStateMachine):
         for call in self.on_the_way:
             self._reaches(call)
         for _ in range(3):
-            self.time.now += 1_000 * 1_000_000
+            self.time.true += (
+                4_000 * 1_000_000
+            )  # Past every lease, also one that a wrong clock set.
             self.reconciler.run()
         self.no_payment_is_booked_twice_and_the_ledger_tells_the_truth()
         for payment_id in self.entries:

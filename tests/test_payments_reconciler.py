@@ -15,7 +15,9 @@ from paydesk.payments.errors import (
     PaymentRejectedError,
     PaymentSettledError,
     PaymentUnknownError,
+    SettlementInvalidError,
 )
+from paydesk.payments.identity import BankIdentity
 from paydesk.payments.ledger import Draft, Ledger
 from paydesk.payments.office import PaymentOffice
 from paydesk.payments.payment import PaymentRecord
@@ -30,6 +32,9 @@ _HOUR_S = 3_600
 @pytest.fixture
 def office(engine: Engine, bank: RunningSandbox, clock: Clock) -> PaymentOffice:
     return PaymentOffice(engine, bank.settings(), clock=clock)
+
+
+_BANK = BankIdentity("f" * 64, sandbox=True)
 
 
 def a_draft(payment_id: str) -> Draft:
@@ -123,6 +128,51 @@ def test_a_person_settles_what_only_the_bank_can_tell(
         office.settle(payment_id, reference, "again", "r")
 
 
+def test_a_payment_whose_process_died_is_settled_when_its_call_is_over_and_not_before(
+    office: PaymentOffice, engine: Engine, bank: RunningSandbox, clock: Clock
+) -> None:
+    paid = office.pay(a_payment(), "key", "r").payment
+    _dies_in_the_call(engine, paid)
+    with pytest.raises(PaymentSettledError, match=r"is sent \("):
+        office.settle(paid.payment_id, None, "asked Ms Roe at the bank", "r")
+    clock.advance(60)  # And no reconciler runs: the bank's settings are gone, say.
+    (booking,) = bank.books.bookings()
+    settled = office.settle(paid.payment_id, booking.reference, "asked Ms Roe at the bank", "r")
+    assert (settled.state, settled.bank_reference) == ("accepted", booking.reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        *(("a b", "Ms Roe"), ("", "Ms Roe"), ("r" * 141, "Ms Roe"), ("a\n", "Ms Roe")),
+        *((None, " a "), (None, "two\nlines"), (None, "x" * 501), (None, "\x1b[2J Ms Roe")),
+    ],
+)
+def test_what_a_person_says_has_to_fit_the_history(
+    office: PaymentOffice, bank: RunningSandbox, reference: str | None, reason: str
+) -> None:
+    payment_id = _unknown(office, bank)
+    with pytest.raises(SettlementInvalidError):
+        office.settle(payment_id, reference, reason, "r")
+    assert office.payment(payment_id).state == "unknown"
+
+
+def test_what_a_person_has_been_given_nobody_else_sends(engine: Engine, clock: Clock) -> None:
+    ledger = Ledger(engine, _BANK, clock)
+    ledger.record(a_draft("p"), "r", 0)
+    claim = ledger.claim("p", "r", 1.0)
+    assert claim is not None
+    ledger.settle(claim, InDoubt("ask the bank", 1, by_hand=True), "r", 5.0)
+    clock.advance(_HOUR_S)
+    assert ledger.claim("p", "r", 1.0) is None
+
+
+def test_a_payment_recorded_for_the_sandbox_is_no_real_banks(engine: Engine, clock: Clock) -> None:
+    Ledger(engine, _BANK, clock).record(a_draft("p"), "r", 0)
+    real = Ledger(engine, BankIdentity("e" * 64, sandbox=False), clock)
+    assert real.claim("p", "r", 1.0) is None
+
+
 def test_a_payment_never_sent_is_given_up_after_an_hour(
     engine: Engine, bank: RunningSandbox, clock: Clock
 ) -> None:
@@ -190,30 +240,170 @@ def test_the_last_word_of_the_bank_is_asked_for_and_then_no_more(
 
 
 def test_a_second_reference_for_one_payment_is_cried_out(
-    office: PaymentOffice,
-    bank: RunningSandbox,
-    clock: Clock,
-    engine: Engine,
-    caplog: pytest.LogCaptureFixture,
+    engine: Engine, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = Ledger(engine, _BANK, clock)
+    ledger.record(a_draft("p"), "r", 0)
+    first = ledger.claim("p", "r", 1.0)
+    assert first is not None
+    ledger.settle(first, Taken("one", "WXYZ", {}), "r", 5.0)
+    second = ledger.claim("p", "r", 1.0)
+    assert second is not None
+    told = ledger.settle(second, Taken("two", "PDNG", {}), "r", 5.0)
+    assert "names a second reference" in caplog.text
+    assert told.payment.state == "unknown"
+    assert "names a second reference" in told.payment.history[-1].detail
+    assert told.due_at_us is None  # From here on it is a person's.
+
+
+@pytest.mark.parametrize("by", ["the reconciler", "a repeat"])
+def test_a_reference_that_the_bank_forgot_is_not_sent_again(
+    office: PaymentOffice, bank: RunningSandbox, clock: Clock, engine: Engine, by: str
 ) -> None:
     payment = office.pay(a_payment(), "key", "r").payment
     _dies_in_the_call(engine, payment)
     with engine.begin() as connection:
         connection.execute(update(tables.payments).values(bank_reference="another"))
     clock.advance(60)
-    office.reconcile()
-    assert "names a second reference" in caplog.text
+    if by == "the reconciler":
+        office.reconcile()
+    else:
+        with pytest.raises(PaymentUnknownError, match="does not know another"):
+            office.pay(a_payment(), "key", "r2")
     told = office.payment(payment.payment_id)
     assert told.state == "unknown"
-    assert "names a second reference" in told.history[-1].detail
+    assert "the bank does not know another, the reference that it gave" in told.history[-1].detail
     clock.advance(_HOUR_S)
-    assert office.reconcile() == 0  # From here on it is a person's.
+    assert office.reconcile() == 0
+    (booking,) = bank.books.bookings()
+    assert booking.replays == 0
+    settled = office.settle(payment.payment_id, None, "asked", "r")
+    assert (settled.state, settled.bank_reference) == ("rejected", "another")
+
+
+@pytest.mark.parametrize("change", [{"client_id": "another"}, {"initiate_path": "/another"}, None])
+@pytest.mark.parametrize("state", ["unknown", "sent"])
+def test_an_open_payment_is_not_made_again_at_another_bank(
+    engine: Engine,
+    bank: RunningSandbox,
+    clock: Clock,
+    state: str,
+    change: dict[str, str] | None,
+) -> None:
+    payment_id = _unknown(PaymentOffice(engine, bank.settings(), clock=clock), bank)
+    with engine.begin() as connection:
+        connection.execute(update(tables.payments).values(state=state))
+    clock.advance(60)
+    # The same sandbox by another name: to the ledger that is another bank.
+    changed = change or {"base_url": bank.url.replace("localhost", "127.0.0.1")}
+    other = PaymentOffice(engine, bank.settings(**changed), clock=clock)
+    other.reconcile()
+    with pytest.raises(PaymentUnknownError, match="made at another bank"):
+        other.pay(a_payment(), "key", "r2")
+    payment = other.payment(payment_id)
+    assert payment.state == "unknown"
+    assert payment_id.replace("-", "") in payment.history[-1].detail
+    events = len(payment.history)
+    clock.advance(_HOUR_S)
+    other.reconcile()
+    assert len(other.payment(payment_id).history) == events
+    (booking,) = bank.books.bookings()
+    assert booking.replays == 2  # The tries of the first call.
+    assert other.settle(payment_id, booking.reference, "asked", "r").state == "accepted"
+
+
+@pytest.mark.parametrize("back_s", [600, 25 * _HOUR_S])
+def test_a_clock_that_was_set_back_makes_no_key_young(
+    engine: Engine, bank: RunningSandbox, clock: Clock, back_s: int
+) -> None:
+    office = PaymentOffice(engine, bank.settings(), clock=clock)
+    payment_id = _unknown(office, bank, "drop_before")
+    clock.advance(-back_s)
+    for restarted in (office, PaymentOffice(engine, bank.settings(), clock=clock)):
+        with pytest.raises(PaymentUnknownError, match="may have forgotten the key"):
+            restarted.pay(a_payment(), "key", "r2")
+        restarted.reconcile()
+    assert office.payment(payment_id).state == "unknown"
+    assert bank.books.bookings() == []
+
+
+def test_a_clock_set_back_after_a_day_is_noticed_though_the_age_looks_young(
+    office: PaymentOffice, bank: RunningSandbox, clock: Clock
+) -> None:
+    _unknown(office, bank, "drop_before")
+    clock.advance(22 * _HOUR_S)
+    bank.order("unavailable", times=3)
+    office.reconcile()  # Sees the time, as every 15 s.
+    clock.advance(-20 * _HOUR_S)
+    office.reconcile()
+    clock.advance(3 * _HOUR_S)
+    with pytest.raises(PaymentUnknownError, match="may have forgotten the key"):
+        office.pay(a_payment(), "key", "r2")
+
+
+def test_a_lease_that_a_wrong_clock_set_far_ahead_ends(
+    engine: Engine, bank: RunningSandbox, clock: Clock
+) -> None:
+    office = PaymentOffice(engine, bank.settings(), clock=clock)
+    payment = office.pay(a_payment(), "key", "r").payment
+    _dies_in_the_call(engine, payment)
+    with engine.begin() as connection:
+        far = clock() + 400 * 86_400_000_000
+        connection.execute(update(tables.payments).values(due_at_us=far))
+    assert office.reconcile() == 1
+    assert office.payment(payment.payment_id).state == "accepted"
+
+
+def test_an_unknown_payment_with_a_reference_is_handed_over_after_a_week(
+    engine: Engine, bank: RunningSandbox, clock: Clock
+) -> None:
+    office = PaymentOffice(engine, bank.settings(), clock=clock)
+    bank.order("odd_status", times=3)
+    with pytest.raises(PaymentUnknownError) as told:
+        office.pay(a_payment(), "key", "r")
+    payment_id = told.value.payment.payment_id
+    reference = told.value.payment.bank_reference
+    assert reference is not None
+    bank.books.change_status(reference, "WXYZ")
+    clock.advance(8 * 24 * _HOUR_S)
+    office.reconcile()
+    payment = office.payment(payment_id)
+    assert payment.state == "unknown"
+    assert f"no clear word on {reference} for 7 days" in payment.history[-1].detail
+    events = len(payment.history)
+    clock.advance(_HOUR_S)
+    office.reconcile()
+    assert len(office.payment(payment_id).history) == events
+
+
+def test_after_a_backup_was_restored_a_person_has_what_was_open(
+    engine: Engine, bank: RunningSandbox, clock: Clock
+) -> None:
+    office = PaymentOffice(engine, bank.settings(), clock=clock)
+    paid = office.pay(a_payment(amount=1), "one", "r").payment
+    _dies_in_the_call(engine, paid)
+    dead = PaymentOffice(engine, bank.settings(base_url="http://localhost:9"), clock=clock)
+    with pytest.raises(BankUnavailableError) as told:
+        dead.pay(a_payment(amount=2), "two", "r")
+    assert told.value.payment is not None
+    unknown = _unknown(office, bank)
+    assert office.after_restore("r") == 3
+    clock.advance(_HOUR_S)
+    assert office.reconcile() == 0
+    with pytest.raises(PaymentUnknownError):
+        office.pay(a_payment(amount=2), "two", "r")
+    for payment_id in (paid.payment_id, told.value.payment.payment_id, unknown):
+        payment = office.payment(payment_id)
+        assert payment.state == "unknown"
+        assert "a backup was restored" in payment.history[-1].detail
+    assert [booking.replays for booking in bank.books.bookings()] == [0, 2]  # As before.
+    assert office.after_restore("r") == 0
 
 
 def test_what_a_person_got_wrong_is_put_right_by_the_banks_own_word_and_not_quietly(
     engine: Engine, caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
-    ledger = Ledger(engine, clock)
+    ledger = Ledger(engine, _BANK, clock)
     ledger.record(a_draft("p"), "r", 0)
     late = ledger.claim("p", "r", 1.0)
     assert late is not None
@@ -238,7 +428,7 @@ def test_what_a_person_got_wrong_is_put_right_by_the_banks_own_word_and_not_quie
 def test_the_banks_last_word_is_not_taken_back_by_a_replay_of_its_first(
     engine: Engine, clock: Clock, words: list[str], state: str, status: str
 ) -> None:
-    ledger = Ledger(engine, clock)
+    ledger = Ledger(engine, _BANK, clock)
     ledger.record(a_draft("p"), "r", 0)
     claim = ledger.claim("p", "r", 1.0)
     assert claim is not None

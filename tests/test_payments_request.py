@@ -232,6 +232,11 @@ def test_the_execution_date_is_today_or_later(day: str, sent: str) -> None:
         ({"initiating_party": "x" * 36}, ["PAYDESK_BANK_INITIATING_PARTY"]),
         ({"sandbox": False}, ["PAYDESK_BANK_BASE_URL (must begin with https://)"]),
         (
+            {"base_url": "http://bank.example"},
+            ["PAYDESK_BANK_BASE_URL (must begin with https://)"],
+        ),
+        ({"base_url": "http://127.0.0.1:3990"}, []),
+        (
             {"ca_bundle": "/nowhere.pem"},
             ["PAYDESK_BANK_CA_BUNDLE (there is no /nowhere.pem)"],
         ),
@@ -240,15 +245,19 @@ def test_the_execution_date_is_today_or_later(day: str, sent: str) -> None:
 def test_settings_that_are_missing_or_unfit_are_named(
     changes: dict[str, Any], missing: list[str]
 ) -> None:
-    assert missing_settings(sandbox_settings("http://localhost", **changes)) == missing
+    assert (
+        missing_settings(sandbox_settings(**{"base_url": "http://localhost", **changes})) == missing
+    )
 
 
-def test_the_digest_is_of_the_payment_and_not_of_its_spelling() -> None:
+def test_the_digest_is_of_what_was_sent_and_not_of_its_spelling() -> None:
     def digest(**changes: Any) -> str:
-        return a_payment(**changes).digest("EUR", sandbox=False)
+        return a_payment(**changes).digest(sandbox=False)
 
-    assert digest(amount=100) == digest(amount="100.00", currency="eur")
+    assert digest(amount=100, currency="EUR") == digest(amount="100.00", currency="eur")
+    assert digest(amount=100) == digest(amount="100.0") == digest(amount="100")
+    assert digest(amount=100) != digest(amount=1)
     assert digest() != digest(amount="100.01")
     assert digest() != digest(remittance="x")
-    assert digest() != a_payment().digest("USD", sandbox=False)
-    assert digest() != a_payment().digest("EUR", sandbox=True)
+    assert digest() != digest(currency="EUR")  # Without one, the settings say which it is.
+    assert digest() != a_payment().digest(sandbox=True)

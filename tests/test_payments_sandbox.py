@@ -8,8 +8,9 @@ import pytest
 import requests
 from payments_bank import RunningSandbox, a_payment, running_sandbox
 
+from paydesk.payments.bank import SANDBOX_HEADER
 from paydesk.payments.instruction import instruction
-from paydesk.payments.sandbox import CLIENT_ID, CLIENT_SECRET, FAULT_HEADER, SANDBOX_HEADER
+from paydesk.payments.sandbox import CLIENT_ID, CLIENT_SECRET, FAULT_HEADER
 from paydesk.payments.sandbox_books import Books
 from paydesk.payments.sandbox_faults import FAULTS, FaultPlan
 from paydesk.settings import BankSettings

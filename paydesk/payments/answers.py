@@ -32,10 +32,14 @@ class NotSent:
 
 @dataclass(frozen=True)
 class InDoubt:
-    """The payment may be booked: the answer never came, came in part, or made no sense."""
+    """The payment may be booked: the answer never came, came in part, or made no sense.
+
+    `by_hand`: asking again finds out nothing, and sending again is not safe; a person has to ask.
+    """
 
     reason: str
     retry_after_s: int
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)

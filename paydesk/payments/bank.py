@@ -3,6 +3,7 @@
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -11,7 +12,6 @@ import orjson
 import requests
 import tenacity
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from requests.adapters import HTTPAdapter
 from urllib3 import Timeout
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
@@ -24,7 +24,9 @@ from paydesk.payments.answers import (
     Refused,
     Taken,
 )
-from paydesk.payments.breaker import Breaker, BreakerOpenError
+from paydesk.payments.breaker import Breaker, BreakerOpenError, CallFailedError
+from paydesk.payments.deadline import Deadline, DeadlineAdapter
+from paydesk.payments.request_ids import carried
 from paydesk.payments.token import TokenKeeper, TokenRefusedError
 from paydesk.settings import BankSettings
 
@@ -33,6 +35,8 @@ _POOL = 32
 _REASON_LENGTH = 400
 _CREDENTIALS_RETRY_S = 60
 _SHORTEST_TRY_S = 0.05
+SANDBOX_HEADER = "X-Paydesk-Sandbox"
+_PRINTED = "^[!-~]+$"  # No space, no control character: neither a log nor a database stumbles.
 
 # Answers that say nothing on whether the payment is booked: timeouts, a key in use, too early.
 _UNCLEAR = frozenset({408, 409, 425})
@@ -45,12 +49,12 @@ class _Answer(BaseModel):
 
 
 class _InitiateAnswer(_Answer):
-    reference: str = Field(alias="paymentRequestId", min_length=1, max_length=140)
-    status: str = Field(alias="transactionStatus", min_length=1, max_length=35)
+    reference: str = Field(alias="paymentRequestId", pattern=_PRINTED, max_length=140)
+    status: str = Field(alias="transactionStatus", pattern=_PRINTED, max_length=35)
 
 
 class _StatusReport(_Answer):
-    status: str = Field(alias="transactionStatus", min_length=1, max_length=35)
+    status: str = Field(alias="transactionStatus", pattern=_PRINTED, max_length=35)
     code: str | None = Field(default=None, alias="statusReasonCode")
     reason: str | None = Field(default=None, alias="statusReasonAdditionalInformation")
 
@@ -59,23 +63,38 @@ class _StatusAnswer(_Answer):
     report: _StatusReport = Field(alias="paymentInitiationStatusReport")
 
 
-class _NoReplyError(Exception):
+class _NoReplyError(CallFailedError):
     """No answer that says anything; `never_sent` when the request cannot have reached the bank."""
 
-    def __init__(self, reason: str, *, never_sent: bool, retry_after_s: int = 1) -> None:
+    def __init__(
+        self, reason: str, *, never_sent: bool, retry_after_s: int = 1, subject: str | None = None
+    ) -> None:
         self.reason = reason
         self.never_sent = never_sent
         self.retry_after_s = retry_after_s
+        self.subject = subject
         super().__init__(reason)
 
 
+class _UnfitError(Exception):
+    """The request cannot be built, so it was not sent; that says nothing about the bank."""
+
+
+class _OtherBankError(Exception):
+    """The bank is the sandbox and the settings say that it is none, or the other way round."""
+
+
+_BEFORE_THE_CALL = (BreakerOpenError, TokenRefusedError, _UnfitError, _OtherBankError)
+
+
+@dataclass(frozen=True)
 class _Reply:
     """A whole answer below 500."""
 
-    def __init__(self, status: int, body: bytes, retry_after_s: int) -> None:
-        self.status = status
-        self.body = body
-        self.retry_after_s = retry_after_s
+    status: int
+    body: bytes
+    retry_after_s: int
+    sandbox: bool
 
 
 class BankClient:
@@ -97,7 +116,7 @@ class BankClient:
         self._bank = bank
         self._base = bank.base_url.rstrip("/")
         self._tries = tries
-        self._breaker = Breaker(breaker_failures, breaker_recovery_s, _NoReplyError)
+        self._breaker = Breaker(breaker_failures, breaker_recovery_s)
         self._tokens = TokenKeeper(bank)
         self._session = _session(bank)
 
@@ -129,7 +148,7 @@ class BankClient:
         def once(deadline: float) -> Asked:
             try:
                 reply = self._authorised("GET", path, None, {}, request_id, deadline)
-            except (_NoReplyError, BreakerOpenError, TokenRefusedError) as error:
+            except (_NoReplyError, *_BEFORE_THE_CALL) as error:
                 return InDoubt(self._clean(str(error)), getattr(error, "retry_after_s", 1))
             return self._status_answer(reply, reference)
 
@@ -141,18 +160,27 @@ class BankClient:
         path = self._bank.initiate_path
         try:
             reply = self._authorised("POST", path, instruction, headers, request_id, deadline)
-        except BreakerOpenError as error:
+        except _NoReplyError as error:
+            unsent = NotSent if error.never_sent else InDoubt
+            return unsent(self._clean(error.reason), error.retry_after_s)
+        except _BEFORE_THE_CALL as error:
+            return self._not_sent(error)
+        if reply.sandbox and not self._bank.sandbox:
+            return InDoubt(f"a sandbox answered it ({reply.status}), and this is to be none", 1)
+        return self._initiate_answer(reply)
+
+    def _not_sent(self, error: Exception) -> NotSent:
+        if isinstance(error, BreakerOpenError):
             return NotSent("it failed several times in a row", max(2, error.retry_after_s))
-        except TokenRefusedError as error:
+        if isinstance(error, TokenRefusedError):
             return NotSent(
                 f"its token endpoint gave no token ({error}); whoever runs Paydesk checks "
                 "PAYDESK_BANK_CLIENT_ID, PAYDESK_BANK_CLIENT_SECRET and PAYDESK_BANK_TOKEN_PATH",
                 error.retry_after_s,
             )
-        except _NoReplyError as error:
-            unsent = NotSent if error.never_sent else InDoubt
-            return unsent(self._clean(error.reason), error.retry_after_s)
-        return self._initiate_answer(reply)
+        if isinstance(error, _OtherBankError):
+            return NotSent(str(error), _CREDENTIALS_RETRY_S)
+        return NotSent(self._clean(f"the request cannot be built: {error}"), 1)
 
     def _initiate_answer(self, reply: _Reply) -> Initiated:
         if reply.status == 401:
@@ -218,6 +246,7 @@ class BankClient:
         deadline: float,
     ) -> _Reply:
         """The reply to a call with a token; a 401 costs one fresh token and one more try."""
+        request_id = carried(request_id)
         headers = {**headers, "X-Request-ID": request_id}
         token = self._token(request_id, deadline)
         reply = self._call(method, path, body, _bearing(headers, token), deadline)
@@ -243,6 +272,9 @@ class BankClient:
                 definite = 400 <= reply.status < 500 and reply.status != 429
                 retry_after_s = _CREDENTIALS_RETRY_S if definite else reply.retry_after_s
                 raise TokenRefusedError(f"status {reply.status}", retry_after_s)
+            # Before the first payment goes: what a flag says of the bank, the bank says itself.
+            if reply.sandbox != self._bank.sandbox:
+                raise _OtherBankError(_other_bank(self._bank.sandbox))
             return reply.body.decode(errors="replace")
 
         return self._tokens.token(post, max(0.0, deadline - time.monotonic()))
@@ -255,15 +287,27 @@ class BankClient:
         headers: dict[str, str],
         deadline: float,
     ) -> _Reply:
-        return self._breaker.call(lambda: self._exchange(method, path, body, headers, deadline))
+        # One payment that the bank answers with 500 is no sign that the bank is gone.
+        subject = headers.get("Idempotency-Key") or (path if method == "GET" else None)
+        prepared = self._prepared(method, path, body, headers)
+        return self._breaker.call(lambda: self._exchange(prepared, deadline, subject))
 
-    def _exchange(
+    def _prepared(
         self,
         method: str,
         path: str,
         body: bytes | dict[str, str] | None,
         headers: dict[str, str],
-        deadline: float,
+    ) -> requests.PreparedRequest:
+        request = requests.Request(method, self._base + path, data=body, headers=headers)
+        try:
+            return self._session.prepare_request(request)
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            # By its class only: the text may quote a header with the token.
+            raise _UnfitError(type(error).__name__) from None
+
+    def _exchange(
+        self, prepared: requests.PreparedRequest, deadline: float, subject: str | None
     ) -> _Reply:
         """One request and its whole answer. Raises _NoReplyError for a 5xx as for no answer."""
         left_s = deadline - time.monotonic()
@@ -272,29 +316,34 @@ class BankClient:
         timeout = Timeout(
             connect=self._bank.connect_timeout_s, read=self._bank.read_timeout_s, total=left_s
         )
+        whole = Deadline(deadline)
         try:
-            response = self._session.request(
-                method,
-                self._base + path,
-                data=body,
-                headers=headers,
-                # requests hands a Timeout on to urllib3 as it is; its types do not say so.
-                timeout=timeout,  # type: ignore[arg-type]
-                allow_redirects=False,
-                stream=True,
-            )
-            with response:
+            with (
+                whole.running(),
+                self._session.send(
+                    prepared,
+                    # requests hands a Timeout on to urllib3 as it is; its types do not say so.
+                    timeout=timeout,  # type: ignore[arg-type]
+                    allow_redirects=False,
+                    stream=True,
+                ) as response,
+            ):
                 content = b"".join(_chunks(response, deadline))
-        except (requests.RequestException, HTTPError, OSError) as error:
-            raise _NoReplyError(_why(error, self._bank), never_sent=_never_sent(error)) from None
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            reason = "no whole answer in time" if whole.over else _why(error, self._bank)
+            raise _NoReplyError(reason, never_sent=_never_sent(error)) from None
+        if whole.over:  # What was cut off can look like a whole answer without a body.
+            raise _NoReplyError("no whole answer in time", never_sent=False)
         retry_after_s = _retry_after_s(response)
         if response.status_code >= 500:
             raise _NoReplyError(
                 f"it answered {response.status_code}",
                 never_sent=False,
                 retry_after_s=retry_after_s,
+                subject=subject,
             )
-        return _Reply(response.status_code, content, retry_after_s)
+        sandbox = SANDBOX_HEADER in response.headers
+        return _Reply(response.status_code, content, retry_after_s, sandbox)
 
     def _clean(self, text: str) -> str:
         """`text` as one short printable line without the client's secret."""
@@ -309,14 +358,26 @@ def _session(bank: BankSettings) -> requests.Session:
     # that replace the bank's token: all of it comes from the settings instead.
     session.trust_env = False
     session.verify = str(bank.ca_bundle) if bank.ca_bundle else True
-    if bank.proxy:
-        session.proxies = {"http": bank.proxy, "https": bank.proxy}
+    if proxy := bank.proxy.get_secret_value():
+        session.proxies = {"http": proxy, "https": proxy}
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update({"Accept": "application/json", "User-Agent": "paydesk"})
-    adapter = HTTPAdapter(pool_maxsize=_POOL, max_retries=0)
+    adapter = DeadlineAdapter(pool_maxsize=_POOL, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
+
+
+def _other_bank(sandbox: bool) -> str:
+    if sandbox:
+        return (
+            "PAYDESK_BANK_SANDBOX is true, but the bank does not say that it is the sandbox; "
+            "whoever runs Paydesk mends PAYDESK_BANK_BASE_URL or PAYDESK_BANK_SANDBOX"
+        )
+    return (
+        "the bank says that it is a sandbox, and PAYDESK_BANK_SANDBOX is not true; whoever runs "
+        "Paydesk mends PAYDESK_BANK_BASE_URL or PAYDESK_BANK_SANDBOX"
+    )
 
 
 def _with_earlier_doubt(answers: list[Initiated], last: Initiated) -> Initiated:

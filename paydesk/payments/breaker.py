@@ -2,11 +2,18 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from circuitbreaker import STATE_HALF_OPEN, CircuitBreaker  # type: ignore[import-untyped]
 
 T = TypeVar("T")
+
+
+class CallFailedError(Exception):
+    """A call that failed. `subject`: what it was about, where the fault may lie in that alone."""
+
+    subject: str | None = None
 
 
 class BreakerOpenError(Exception):
@@ -20,16 +27,21 @@ class BreakerOpenError(Exception):
 class Breaker:
     """Opens after `failures` failed calls in a row; after `recovery_s` one call at a time may try.
 
-    The library `circuitbreaker` counts and keeps the time. It would let every waiting thread try
-    at once when the time is over; the lock here makes that one.
+    Failures about one subject count once: a single payment that the bank stumbles over does not
+    keep all others from it. The library `circuitbreaker` counts and keeps the time. It would let
+    every waiting thread try at once when the time is over; the lock here makes that one.
     """
 
-    def __init__(self, failures: int, recovery_s: float, failure: type[Exception]) -> None:
+    def __init__(self, failures: int, recovery_s: float) -> None:
         self._circuit = CircuitBreaker(
-            failure_threshold=failures, recovery_timeout=recovery_s, expected_exception=failure
+            failure_threshold=failures,
+            recovery_timeout=recovery_s,
+            expected_exception=CallFailedError,
         )
         self._recovery_s = recovery_s
         self._trial = threading.Lock()
+        self._counting = threading.Lock()
+        self._counted: set[str] = set()
 
     @property
     def open_for_s(self) -> int:
@@ -50,5 +62,22 @@ class Breaker:
             self._trial.release()
 
     def _watched(self, function: Callable[[], T]) -> T:
-        with self._circuit:
-            return function()
+        try:
+            result = function()
+        except CallFailedError as failure:
+            self._count(failure)
+            raise
+        with self._counting, self._circuit:  # A block that ends well is a success to the circuit.
+            self._counted.clear()
+        return result
+
+    def _count(self, failure: CallFailedError) -> None:
+        with self._counting:
+            # A trial that fails closes the way again, whatever it was about.
+            on_trial = self._circuit.state == STATE_HALF_OPEN
+            if failure.subject in self._counted and not on_trial:
+                return
+            if failure.subject is not None:
+                self._counted.add(failure.subject)
+            with suppress(CallFailedError), self._circuit:
+                raise failure

@@ -7,9 +7,11 @@ PaydeskError
   PaymentInProgressError         wait, then repeat with the same key
   DuplicatePaymentError          look at the earlier payment; a key of your own means it
   PaymentRejectedError           final: nothing moved, and this payment will never move
+  OverrideInvalidError           send the payment without override, take the answer's decision_id
   PaymentUnknownError            may have moved: look, or repeat with the same key; never a new one
   PaymentNotFoundError           no such payment here
-  PaymentSettledError            nothing left to settle by hand
+  PaymentSettledError            nothing there to settle by hand
+  SettlementInvalidError         give the bank's reference, or a reason, as it can be kept
   CursorInvalidError             start again from the first page
   BankUnavailableError           nothing moved: wait, then repeat
   BankNotConfiguredError         whoever runs Paydesk sets what is named
@@ -88,15 +90,30 @@ class PaymentRejectedError(PaydeskError):
         )
 
 
-class PaymentUnknownError(PaydeskError):
-    """The bank may or may not have booked it; `retry_after_s` seconds on, more may be known."""
+class OverrideInvalidError(PaydeskError):
+    """The override does not name a fresh, unused decision that held this very payment."""
 
-    def __init__(self, payment: PaymentRecord, retry_after_s: int) -> None:
+    def __init__(self, decision_id: str, reason: str) -> None:
+        super().__init__(
+            f"override.decision_id: {decision_id!r} {reason}. Send the payment without override, "
+            "and take the decision_id of the answer that holds it."
+        )
+
+
+class PaymentUnknownError(PaydeskError):
+    """The bank may or may not have booked it; `retry_after_s` seconds on, more may be known.
+
+    `reason` is the last word of its history, unless that could not be written.
+    """
+
+    def __init__(
+        self, payment: PaymentRecord, retry_after_s: int, reason: str | None = None
+    ) -> None:
         self.payment = payment
         self.retry_after_s = retry_after_s
         super().__init__(
             f"Payment {payment.payment_id} may or may not have been booked "
-            f"({payment.history[-1].detail}). Do not pay it anew: look at payment "
+            f"({reason or payment.history[-1].detail}). Do not pay it anew: look at payment "
             f"{payment.payment_id} in {retry_after_s} s, or repeat with the same Idempotency-Key."
         )
 
@@ -116,9 +133,13 @@ class PaymentSettledError(PaydeskError):
     def __init__(self, payment: PaymentRecord) -> None:
         self.payment = payment
         super().__init__(
-            f"Payment {payment.payment_id} is {payment.state}; only an unknown one can be settled "
-            "by hand. Look at its history."
+            f"Payment {payment.payment_id} is {payment.state} ({payment.history[-1].detail}); only "
+            "one whose outcome is unknown can be settled by hand."
         )
+
+
+class SettlementInvalidError(PaydeskError):
+    """The reference or the reason of a settlement by hand cannot be kept as it is."""
 
 
 class CursorInvalidError(PaydeskError):

@@ -11,6 +11,7 @@ from schwifty.exceptions import SchwiftyException
 
 from paydesk.payments.currencies import DECIMALS
 from paydesk.payments.errors import PaymentInvalidError
+from paydesk.payments.identity import is_loopback
 from paydesk.payments.payment import Payment, valid_bic, valid_iban
 from paydesk.settings import BankSettings
 
@@ -57,13 +58,13 @@ def missing_settings(bank: BankSettings) -> list[str]:
     """The environment variables without which no payment can be made; empty: all is there.
 
     One that is set to what cannot be used (an IBAN with a wrong check digit) counts as missing.
-    Plain HTTP is for the sandbox alone: without `sandbox`, `base_url` must begin with https://.
+    Plain HTTP is for a sandbox on this machine alone: otherwise `base_url` begins with https://.
     """
     missing = [
         _PREFIX + name.upper() for name, check in _NEEDED.items() if not _usable(bank, name, check)
     ]
-    schemes = ("https://", "http://") if bank.sandbox else ("https://",)
-    if bank.base_url and not bank.base_url.startswith(schemes):
+    plain = bank.sandbox and bank.base_url.startswith("http://") and is_loopback(bank.base_url)
+    if bank.base_url and not (plain or bank.base_url.startswith("https://")):
         missing.insert(0, f"{_PREFIX}BASE_URL (must begin with https://)")
     if bank.ca_bundle is not None and not bank.ca_bundle.exists():
         missing.append(f"{_PREFIX}CA_BUNDLE (there is no {bank.ca_bundle})")

@@ -10,25 +10,36 @@
 import hashlib
 import json
 import logging
+import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Engine, Row, and_, insert, or_, select, text, update
+from sqlalchemy import Connection, Engine, Row, Select, and_, insert, or_, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from paydesk.payments import rows
 from paydesk.payments.answers import InDoubt, Initiated, NotSent, Refused, Taken
-from paydesk.payments.errors import CursorInvalidError, PaymentNotFoundError, PaymentSettledError
+from paydesk.payments.approval import Approval
+from paydesk.payments.errors import (
+    CursorInvalidError,
+    OverrideInvalidError,
+    PaymentNotFoundError,
+    PaymentSettledError,
+    SettlementInvalidError,
+)
+from paydesk.payments.identity import BankIdentity
 from paydesk.payments.payment import PaymentEvent, PaymentPage, PaymentRecord, State
 from paydesk.storage import tables
 from paydesk.storage.database import DatabaseUnavailableError, now_us, writing
 
 # What may follow what; every change is checked against it.
 NEXT: Final[Mapping[State, frozenset[State]]] = {
-    "recorded": frozenset({"sent", "rejected"}),
+    # Unknown only when a backup was restored: what came after it may have been sent.
+    "recorded": frozenset({"sent", "rejected", "unknown"}),
     "sent": frozenset({"recorded", "accepted", "rejected", "unknown", "sent"}),
     "unknown": frozenset({"sent", "accepted", "rejected"}),
     "accepted": frozenset({"accepted", "rejected"}),
@@ -42,9 +53,17 @@ _TAKEN = frozenset(
 _REFUSED = frozenset({"RJCT", "CANC"})
 _FINAL = frozenset({"ACSC", "ACCC", "RJCT", "CANC"})
 
+_OPEN = ("recorded", "sent", "unknown")
+
 PAGE_LIMIT = 200
 
 _SECOND_US = 1_000_000
+# Clocks are corrected by seconds all the time; by more, and nobody knows what time it is.
+_CLOCK_TOLERANCE_US = 300 * _SECOND_US
+# No lease and no question lies further ahead: a later one was set by a clock that was wrong.
+_FARTHEST_US = 7_200 * _SECOND_US
+_ID = re.compile(r"[0-9A-Za-z-]{1,36}")
+_LISTED = [column for column in tables.payments.c if column.name != "bank_answer"]
 _payments = tables.payments.c
 _log = logging.getLogger(__name__)
 
@@ -62,7 +81,7 @@ class Draft:
     instruction: bytes
     sandbox: bool
     client_key: str | None = None
-    note: Mapping[str, Any] | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,8 @@ class Claim:
     """The right to call the bank for a payment, until `due_at_us`.
 
     `attempt` tells this claim from later ones. `in_doubt`: an earlier call may have booked it.
+    `key_age_us` is how long the bank has had the key at most; None: nobody knows, because the
+    clock was set back.
     """
 
     payment_id: str
@@ -79,40 +100,57 @@ class Claim:
     instruction: bytes
     bank_reference: str | None
     first_sent_at_us: int
+    key_age_us: int | None = 0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A payment with what only the office and the reconciler need to know of it."""
+    """A payment with what only the office and the reconciler need to know of it.
+
+    `elsewhere`: it was sent to another bank than the present one. `key_age_us` is as in Claim.
+    """
 
     payment: PaymentRecord
     digest: str
     client_key: str | None
     due_at_us: int | None
+    attempt: int
+    elsewhere: bool
+    key_age_us: int | None
 
 
 class Ledger:
     """Reads and writes payments. Methods raise DatabaseUnavailableError when the database is gone.
 
-    `clock` gives microseconds since 1970.
+    `bank` is the one that claims are for. `clock` gives microseconds since 1970.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], int] = now_us) -> None:
+    def __init__(
+        self, engine: Engine, bank: BankIdentity, clock: Callable[[], int] = now_us
+    ) -> None:
         self._engine = engine
+        self._bank = bank
         self._clock = clock
+        self._time = threading.Lock()
+        self._latest_us = 0
+        self._set_back_us = 0
 
     def record(self, draft: Draft, request_id: str, window_s: int) -> tuple[Entry, bool]:
         """Records `draft`, or finds the payment that stands in its way; True when it is new.
 
         In the way stands one with the same client key, or, without a key, one of the same payee,
-        payer, amount and currency that is not rejected and younger than `window_s` seconds.
+        payer, amount and currency that the bank may have, or that is not rejected and younger than
+        `window_s` seconds. Raises OverrideInvalidError when the draft's approval was used before.
         """
         with _writing(self._engine) as connection:
             _one_at_a_time(connection, draft)
             row = self._in_the_way(connection, draft, window_s)
             if row is not None:
                 return self._entry(connection, row), False
-            now = self._clock()
+            approval = draft.approval
+            if approval is not None:
+                _refuse_used(connection, approval)
+            now = self._now()
             connection.execute(
                 insert(tables.payments).values(
                     payment_id=draft.payment_id,
@@ -128,34 +166,71 @@ class Ledger:
                     bank_key=uuid.uuid4().hex,
                     instruction=draft.instruction.decode(),
                     sandbox=draft.sandbox,
-                    note=None if draft.note is None else json.dumps(draft.note),
+                    note=None if approval is None else json.dumps(approval.note()),
                 )
             )
-            _event(connection, draft.payment_id, now, "recorded", "recorded", request_id)
+            _event(
+                connection,
+                draft.payment_id,
+                now,
+                "recorded",
+                "recorded" if approval is None else f"let through: {approval.reason}",
+                request_id,
+                override_decision_id=None if approval is None else approval.decision_id,
+            )
             return self._entry(connection, _row(connection, draft.payment_id)), True
 
+    def in_the_way(
+        self,
+        client_key: str | None,
+        names: tuple[str, str],
+        money: tuple[str, str] | None,
+        window_s: int,
+    ) -> Entry | None:
+        """The payment that would stand in the way of one like this; see `record`.
+
+        `names` are creditor and debtor, `money` amount and currency; None where they are not known.
+        """
+        with _reading(self._engine) as connection:
+            if client_key is not None:
+                row = connection.execute(_with_key(client_key)).one_or_none()
+            elif money is not None:
+                row = connection.execute(self._alike(names, money, window_s)).one_or_none()
+            else:
+                row = None
+            return None if row is None else self._entry(connection, row)
+
     def claim(
-        self, payment_id: str, request_id: str, lease_s: float, by: str = "its caller"
+        self,
+        payment_id: str,
+        request_id: str,
+        lease_s: float,
+        by: str = "its caller",
+        instruction: bytes | None = None,
     ) -> Claim | None:
         """The right to call the bank, when the payment is open and nobody else is calling.
 
         Open is one that is recorded or unknown, or sent by a caller whose `lease_s` (seconds) is
-        over. None: somebody else has it, or it is settled. `by` goes into the history.
+        over. None: somebody else has it, a person has been given it, it is settled, or it is
+        another bank's. `by` goes into the history. `instruction` replaces that of a payment which
+        nobody ever claimed.
         """
         with _writing(self._engine) as connection:
-            now = self._clock()
+            now = self._now()
             row = _row(connection, payment_id)
-            abandoned = row.state == "sent" and row.due_at_us <= now
-            if row.state not in {"recorded", "unknown"} and not abandoned:
+            if not _free(row, now) or _given(row) or self._elsewhere(row):
                 return None
+            unseen = instruction is not None and row.attempt == 0
+            content = instruction if instruction and unseen else row.instruction.encode()
             claim = Claim(
                 payment_id=payment_id,
                 attempt=row.attempt + 1,
                 in_doubt=row.in_doubt or row.state != "recorded",
                 bank_key=row.bank_key,
-                instruction=row.instruction.encode(),
+                instruction=content,
                 bank_reference=row.bank_reference,
                 first_sent_at_us=row.first_sent_at_us or now,
+                key_age_us=self._key_age_us(row, now),
             )
             changed = _change(
                 connection,
@@ -166,6 +241,8 @@ class Ledger:
                 request_id,
                 attempt=claim.attempt,
                 in_doubt=claim.in_doubt,
+                instruction=content.decode(),
+                bank_fingerprint=self._bank.fingerprint,
                 first_sent_at_us=claim.first_sent_at_us,
                 due_at_us=now + round(lease_s * _SECOND_US),
             )
@@ -176,16 +253,18 @@ class Ledger:
 
         An answer that the bank took the payment counts whenever it comes. Any other counts only
         from the latest claim, and proves that nothing is booked only when no earlier call was left
-        in doubt. An unknown payment is to be asked about in `ask_in_s` seconds.
+        in doubt. An unknown payment is to be asked about in `ask_in_s` seconds, unless by hand.
         """
         with _writing(self._engine) as connection:
-            now = self._clock()
+            now = self._now()
             row = _row(connection, claim.payment_id)
             ask_at = now + round(ask_in_s * _SECOND_US)
             if isinstance(answer, Taken):
                 self._taken(connection, row, now, answer, request_id, ask_at)
             elif row.state == "sent" and row.attempt == claim.attempt:
                 state, detail = _without_booking(answer, in_doubt=claim.in_doubt)
+                by_hand = isinstance(answer, InDoubt) and answer.by_hand
+                never = {"first_sent_at_us": None, "bank_fingerprint": None}
                 _change(
                     connection,
                     row,
@@ -194,8 +273,8 @@ class Ledger:
                     detail,
                     request_id,
                     in_doubt=state == "unknown",
-                    first_sent_at_us=None if state == "recorded" else row.first_sent_at_us,
-                    due_at_us=ask_at if state == "unknown" else None,
+                    due_at_us=ask_at if state == "unknown" and not by_hand else None,
+                    **(never if state == "recorded" else {}),
                     **_told(answer),
                 )
             return self._entry(connection, _row(connection, claim.payment_id))
@@ -205,7 +284,7 @@ class Ledger:
 
         With None no question comes after this one.
         """
-        due_at_us = None if ask_in_s is None else self._clock() + round(ask_in_s * _SECOND_US)
+        due_at_us = None if ask_in_s is None else self._now() + round(ask_in_s * _SECOND_US)
         with _writing(self._engine) as connection:
             result = connection.execute(
                 update(tables.payments)
@@ -221,7 +300,7 @@ class Ledger:
     def follow(self, payment_id: str, answer: Taken, request_id: str, ask_in_s: float) -> Entry:
         """Writes down the status that the bank has for an accepted payment now."""
         with _writing(self._engine) as connection:
-            now = self._clock()
+            now = self._now()
             row = _row(connection, payment_id)
             ask_at = now + round(ask_in_s * _SECOND_US)
             self._taken(connection, row, now, answer, request_id, ask_at)
@@ -233,92 +312,135 @@ class Ledger:
             row = _row(connection, payment_id)
             if row.state != "recorded":
                 return False
-            return _change(connection, row, self._clock(), "rejected", detail, request_id)
+            return _change(connection, row, self._now(), "rejected", detail, request_id)
 
-    def postpone(self, payment_id: str, detail: str, request_id: str) -> None:
-        """Stops asking about an unknown payment, saying why: from here on a person has to."""
+    def hand_over(self, payment_id: str, detail: str, request_id: str) -> Entry:
+        """Stops asking and sending, saying why: from here on a person has to.
+
+        Changes only an open payment that nobody is sending and that no person has been given yet.
+        """
+        with _writing(self._engine) as connection:
+            now = self._now()
+            row = _row(connection, payment_id)
+            if row.state in {"sent", "unknown"} and row.due_at_us is not None and _free(row, now):
+                _give_up(connection, row, now, detail, request_id)
+            return self._entry(connection, _row(connection, payment_id))
+
+    def restored(self, request_id: str) -> int:
+        """After a backup was restored: gives to a person what may have gone on after it.
+
+        How many payments these are: all that were open and that no person had been given yet.
+        """
+        with _writing(self._engine) as connection:
+            now = self._now()
+            # An unknown one too: a person may have settled it since as not booked, and paid anew.
+            asked_about = and_(_payments.state == "unknown", _payments.due_at_us.is_not(None))
+            open_ones = select(tables.payments).where(
+                or_(_payments.state.in_(["recorded", "sent"]), asked_about)
+            )
+            found = connection.execute(open_ones.with_for_update()).all()
+            for row in found:
+                detail = "a backup was restored: the payment may have been sent after it was made"
+                _give_up(connection, row, now, detail, request_id)
+            return len(found)
+
+    def remark(self, payment_id: str, detail: str, request_id: str) -> None:
+        """Adds what a caller says beside to the history of an open payment, once."""
+        events = tables.payment_events.c
         with _writing(self._engine) as connection:
             row = _row(connection, payment_id)
-            if row.state == "unknown" and row.due_at_us is not None:
-                now = self._clock()
-                connection.execute(
-                    update(tables.payments)
-                    .where(_payments.payment_id == payment_id)
-                    .values(due_at_us=None, updated_at_us=now)
+            same = select(events.seq).where(
+                events.payment_id == payment_id, events.detail == detail
+            )
+            if row.state in _OPEN and connection.execute(same.limit(1)).first() is None:
+                _event(
+                    connection,
+                    payment_id,
+                    self._now(),
+                    row.state,
+                    detail,
+                    request_id,
+                    row.bank_reference,
                 )
-                _event(connection, payment_id, now, "unknown", detail, request_id)
 
     def settle_by_hand(
         self, payment_id: str, reference: str | None, reason: str, request_id: str
     ) -> Entry:
         """What a person learnt from the bank: accepted under `reference`, or, with None, rejected.
 
-        Raises PaymentNotFoundError, and PaymentSettledError unless the payment is unknown.
+        A reference that the bank gave before stays in the history. Raises PaymentNotFoundError,
+        PaymentSettledError unless the payment is unknown, or sent by a caller that has died, and
+        SettlementInvalidError where the reference is another payment's.
         """
         with _writing(self._engine) as connection:
+            now = self._now()
             row = _row(connection, payment_id)
-            if row.state != "unknown":
+            if row.state not in {"unknown", "sent"} or not _free(row, now):
                 raise PaymentSettledError(self._entry(connection, row).payment)
+            if reference is not None:
+                _refuse_taken(connection, payment_id, reference)
             state: State = "rejected" if reference is None else "accepted"
             _change(
                 connection,
                 row,
-                self._clock(),
+                now,
                 state,
                 f"by hand: {reason}",
                 request_id,
-                bank_reference=reference,
+                bank_reference=reference or row.bank_reference,
                 due_at_us=None,
                 in_doubt=False,
             )
             return self._entry(connection, _row(connection, payment_id))
 
-    def due(self, limit: int, unsent_age_s: float, *, sandbox: bool) -> list[Entry]:
+    def due(self, limit: int, unsent_age_s: float) -> list[Entry]:
         """The payments, at most `limit`, about which something is to be done now, oldest first.
 
-        `recorded` ones are due when they have been for `unsent_age_s` seconds. Those made at the
-        sandbox are nothing to ask a real bank about, and the other way round.
+        `recorded` ones are due when they have been for `unsent_age_s` seconds. Accepted ones of
+        another bank are not: the present one knows nothing of them.
         """
-        now = self._clock()
-        asked = and_(
-            _payments.state.in_(["sent", "unknown", "accepted"]), _payments.due_at_us <= now
+        now = self._now()
+        mine = and_(
+            or_(
+                _payments.bank_fingerprint.is_(None),
+                _payments.bank_fingerprint == self._bank.fingerprint,
+            ),
+            _payments.sandbox == self._bank.sandbox,
         )
+        asked = or_(
+            _payments.state.in_(["sent", "unknown"]), and_(_payments.state == "accepted", mine)
+        )
+        in_time = or_(_payments.due_at_us <= now, _payments.due_at_us > now + _FARTHEST_US)
         unsent = and_(
             _payments.state == "recorded",
             _payments.updated_at_us <= now - round(unsent_age_s * _SECOND_US),
         )
         with _reading(self._engine) as connection:
-            rows = connection.execute(
-                select(tables.payments)
-                .where(_payments.sandbox == sandbox, or_(asked, unsent))
+            found = connection.execute(
+                select(*_LISTED)
+                .where(or_(and_(asked, in_time), unsent))
                 .order_by(_payments.created_at_us)
                 .limit(limit)
             ).all()
-            return [_bare_entry(row) for row in rows]
+            return [self._bare_entry(row, now) for row in found]
 
     def entry(self, payment_id: str) -> Entry:
         """A payment with its history. Raises PaymentNotFoundError."""
         with _reading(self._engine) as connection:
             return self._entry(connection, _row(connection, payment_id, lock=False))
 
-    def by_client_key(self, client_key: str) -> Entry | None:
-        """The payment that was recorded under the caller's key, if any."""
-        with _reading(self._engine) as connection:
-            row = connection.execute(
-                select(tables.payments).where(_payments.client_key == client_key)
-            ).one_or_none()
-            return None if row is None else self._entry(connection, row)
-
-    def page(self, cursor: str | None, limit: int) -> PaymentPage:
+    def page(self, cursor: str | None, limit: int, state: State | None = None) -> PaymentPage:
         """Up to `limit` payments (1 to PAGE_LIMIT) from `cursor` on, newest first.
 
-        Raises CursorInvalidError.
+        With `state` only those that are in it. Raises CursorInvalidError.
         """
         if not 1 <= limit <= PAGE_LIMIT:
             raise CursorInvalidError(
                 f"The limit is {limit}; 1 to {PAGE_LIMIT} payments fit a page. Ask for fewer."
             )
-        query = select(tables.payments)
+        query = select(*_LISTED)
+        if state is not None:
+            query = query.where(_payments.state == state)
         if cursor:
             created_at_us, payment_id = _position(cursor)
             query = query.where(
@@ -332,34 +454,70 @@ class Ledger:
             )
         query = query.order_by(_payments.created_at_us.desc(), _payments.payment_id.desc())
         with _reading(self._engine) as connection:
-            rows = connection.execute(query.limit(limit + 1)).all()
-        shown = rows[:limit]
-        more = len(rows) > limit
+            found = connection.execute(query.limit(limit + 1)).all()
+        shown = found[:limit]
+        more = len(found) > limit
         return PaymentPage(
-            payments=tuple(_record(row) for row in shown),
+            payments=tuple(rows.record(row) for row in shown),
             next_cursor=f"{shown[-1].created_at_us}.{shown[-1].payment_id}" if more else None,
         )
 
     def _in_the_way(self, connection: Connection, draft: Draft, window_s: int) -> Row[Any] | None:
         if draft.client_key is not None:
-            return connection.execute(
-                select(tables.payments).where(_payments.client_key == draft.client_key)
-            ).one_or_none()
-        return connection.execute(
+            return connection.execute(_with_key(draft.client_key)).one_or_none()
+        alike = self._alike(
+            (draft.creditor, draft.debtor), (draft.amount, draft.currency), window_s
+        )
+        return connection.execute(alike).one_or_none()
+
+    def _alike(
+        self, names: tuple[str, str], money: tuple[str, str], window_s: int
+    ) -> Select[tuple[Any, ...]]:
+        young = _payments.created_at_us > self._now() - window_s * _SECOND_US
+        return (
             select(tables.payments)
             .where(
-                _payments.creditor == draft.creditor,
-                _payments.debtor == draft.debtor,
-                _payments.amount == draft.amount,
-                _payments.currency == draft.currency,
-                _payments.sandbox == draft.sandbox,
-                _payments.created_at_us > self._clock() - window_s * _SECOND_US,
-                _payments.state != "rejected",
+                _payments.creditor == names[0],
+                _payments.debtor == names[1],
+                _payments.amount == money[0],
+                _payments.currency == money[1],
+                _payments.sandbox == self._bank.sandbox,
+                # One that may be booked stands in the way however old it is.
+                or_(
+                    _payments.state.in_(["sent", "unknown"]),
+                    and_(_payments.state != "rejected", young),
+                ),
             )
             # One that the bank may have tells more than one that it certainly has not.
             .order_by(_payments.state == "recorded", _payments.created_at_us.desc())
             .limit(1)
-        ).one_or_none()
+        )
+
+    def _now(self) -> int:
+        """The time; that the clock was set back is noticed, and counted, from now on."""
+        now = self._clock()
+        with self._time:
+            back_us = self._latest_us - now
+            if back_us > _CLOCK_TOLERANCE_US:
+                _log.warning("The clock was set back by %d s.", back_us // _SECOND_US)
+                self._set_back_us += back_us
+            if back_us < 0 or back_us > _CLOCK_TOLERANCE_US:
+                self._latest_us = now
+        return now
+
+    def _key_age_us(self, row: Row[Any], now: int) -> int | None:
+        if row.first_sent_at_us is None:
+            return 0
+        if now < max(row.first_sent_at_us, row.updated_at_us) - _CLOCK_TOLERANCE_US:
+            return None
+        age_us: int = now - row.first_sent_at_us
+        return age_us + self._set_back_us
+
+    def _elsewhere(self, row: Row[Any]) -> bool:
+        if row.sandbox != self._bank.sandbox:
+            return True
+        known = row.bank_fingerprint or self._bank.fingerprint
+        return bool(row.first_sent_at_us is not None and known != self._bank.fingerprint)
 
     def _taken(
         self,
@@ -391,7 +549,7 @@ class Ledger:
             request_id,
             bank_reference=answer.reference,
             bank_status=answer.status,
-            bank_answer=json.dumps(answer.answer),
+            bank_answer=rows.kept(answer.answer),
             in_doubt=state == "unknown",
             due_at_us=None if final else ask_at,
         )
@@ -415,17 +573,18 @@ class Ledger:
             .where(tables.payment_events.c.payment_id == row.payment_id)
             .order_by(tables.payment_events.c.seq)
         ).all()
-        history = tuple(
-            PaymentEvent(
-                at=_time(event.at_us),
-                state=event.state,
-                detail=event.detail,
-                request_id=event.request_id,
-                bank_reference=event.bank_reference,
-            )
-            for event in events
+        return self._bare_entry(row, self._now(), tuple(rows.event(event) for event in events))
+
+    def _bare_entry(self, row: Row[Any], now: int, history: tuple[PaymentEvent, ...] = ()) -> Entry:
+        return Entry(
+            payment=rows.record(row, history),
+            digest=row.request_digest,
+            client_key=row.client_key,
+            due_at_us=row.due_at_us,
+            attempt=row.attempt,
+            elsewhere=self._elsewhere(row),
+            key_age_us=self._key_age_us(row, now),
         )
-        return _bare_entry(row, history)
 
 
 def _state_of(status: str) -> State:
@@ -437,6 +596,8 @@ def _state_of(status: str) -> State:
 def _without_booking(answer: Refused | NotSent | InDoubt, *, in_doubt: bool) -> tuple[State, str]:
     """The state after an answer that is not `Taken`: doubt, once there, is not argued away."""
     if isinstance(answer, InDoubt):
+        if answer.by_hand:
+            return "unknown", answer.reason
         return "unknown", f"no clear answer from the bank: {answer.reason}"
     said = "refused" if isinstance(answer, Refused) else "not sent"
     if in_doubt:
@@ -446,8 +607,52 @@ def _without_booking(answer: Refused | NotSent | InDoubt, *, in_doubt: bool) -> 
 
 def _told(answer: Refused | NotSent | InDoubt) -> dict[str, str]:
     if isinstance(answer, Refused) and answer.answer is not None:
-        return {"bank_answer": json.dumps(answer.answer)}
+        return {"bank_answer": rows.kept(answer.answer)}
     return {}
+
+
+def _free(row: Row[Any], now: int) -> bool:
+    """Whether the payment is open and nobody is sending it."""
+    if row.state != "sent":
+        return row.state in {"recorded", "unknown"}
+    return not now < row.due_at_us <= now + _FARTHEST_US
+
+
+def _given(row: Row[Any]) -> bool:
+    """Whether a person has been given the payment: from then on nobody else sends it."""
+    return bool(row.state == "unknown" and row.due_at_us is None)
+
+
+def _give_up(connection: Connection, row: Row[Any], now: int, detail: str, request_id: str) -> None:
+    """The payment becomes, or stays, unknown and no more questions are due."""
+    _change(connection, row, now, "unknown", detail, request_id, in_doubt=True, due_at_us=None)
+
+
+def _refuse_used(connection: Connection, approval: Approval) -> None:
+    events = tables.payment_events.c
+    used = connection.execute(
+        select(events.payment_id).where(events.override_decision_id == approval.decision_id)
+    ).scalar_one_or_none()
+    if used is not None:
+        raise OverrideInvalidError(approval.decision_id, f"has let payment {used} through")
+
+
+def _refuse_taken(connection: Connection, payment_id: str, reference: str) -> None:
+    """One booking cannot stand for two payments: then one of them would be lost."""
+    other = connection.execute(
+        select(_payments.payment_id)
+        .where(_payments.bank_reference == reference, _payments.payment_id != payment_id)
+        .limit(1)
+    ).scalar_one_or_none()
+    if other is not None:
+        raise SettlementInvalidError(
+            f"The reference {reference!r} is that of payment {other}; look again at the bank's "
+            "statement."
+        )
+
+
+def _with_key(client_key: str) -> Select[tuple[Any, ...]]:
+    return select(tables.payments).where(_payments.client_key == client_key)
 
 
 def _change(
@@ -460,7 +665,7 @@ def _change(
     **values: Any,
 ) -> bool:
     """Compare-and-set: `row` as read becomes `state`, with the event in the same transaction."""
-    if state not in NEXT[cast(State, row.state)]:
+    if state not in NEXT[cast(State, row.state)] and state != row.state:
         raise AssertionError(f"{row.state} cannot become {state}")
     result = connection.execute(
         update(tables.payments)
@@ -469,7 +674,8 @@ def _change(
             _payments.state == row.state,
             _payments.attempt == row.attempt,
         )
-        .values(state=state, updated_at_us=now, **values)
+        # Never backwards: a later time that was once seen tells that the clock was set back.
+        .values(state=state, updated_at_us=max(now, row.updated_at_us), **values)
     )
     if result.rowcount == 1:
         reference = values.get("bank_reference", row.bank_reference)
@@ -485,6 +691,7 @@ def _event(
     detail: str,
     request_id: str,
     bank_reference: str | None = None,
+    override_decision_id: str | None = None,
 ) -> None:
     connection.execute(
         insert(tables.payment_events).values(
@@ -494,11 +701,14 @@ def _event(
             detail=detail,
             request_id=request_id,
             bank_reference=bank_reference,
+            override_decision_id=override_decision_id,
         )
     )
 
 
 def _row(connection: Connection, payment_id: str, *, lock: bool = True) -> Row[Any]:
+    if not _ID.fullmatch(payment_id):  # PostgreSQL takes no NUL, not even to look for one.
+        raise PaymentNotFoundError(payment_id)
     query = select(tables.payments).where(_payments.payment_id == payment_id)
     # SQLite's writers are alone from the start of their transaction on.
     if lock and connection.dialect.name != "sqlite":
@@ -520,41 +730,9 @@ def _one_at_a_time(connection: Connection, draft: Draft) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 
-def _bare_entry(row: Row[Any], history: tuple[PaymentEvent, ...] = ()) -> Entry:
-    return Entry(
-        payment=_record(row, history),
-        digest=row.request_digest,
-        client_key=row.client_key,
-        due_at_us=row.due_at_us,
-    )
-
-
-def _record(row: Row[Any], history: tuple[PaymentEvent, ...] = ()) -> PaymentRecord:
-    return PaymentRecord(
-        payment_id=row.payment_id,
-        state=row.state,
-        bank_reference=row.bank_reference,
-        bank_status=row.bank_status,
-        amount=row.amount,
-        currency=row.currency,
-        creditor=row.creditor,
-        debtor=row.debtor,
-        sandbox=row.sandbox,
-        created_at=_time(row.created_at_us),
-        updated_at=_time(row.updated_at_us),
-        bank=None if row.bank_answer is None else json.loads(row.bank_answer),
-        note=None if row.note is None else json.loads(row.note),
-        history=history,
-    )
-
-
-def _time(at_us: int) -> datetime:
-    return datetime.fromtimestamp(at_us / _SECOND_US, UTC)
-
-
 def _position(cursor: str) -> tuple[int, str]:
     created_at_us, _, payment_id = cursor.partition(".")
-    if not (created_at_us.isdecimal() and len(created_at_us) < 19 and payment_id):
+    if not (created_at_us.isdecimal() and len(created_at_us) < 19 and _ID.fullmatch(payment_id)):
         raise CursorInvalidError(
             f"The cursor {cursor[:40]!r} is not one of this list. Start again without a cursor."
         )
@@ -578,8 +756,11 @@ def _available() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        reason = getattr(error, "orig", None) or type(error).__name__
+        # The driver's own words may quote rows and addresses: they are for the log's reader alone.
+        _log.error(
+            "The ledger cannot be used: %s", type(getattr(error, "orig", None) or error).__name__
+        )
         raise DatabaseUnavailableError(
-            f"The ledger cannot be used now: {reason}. Nothing more was recorded; try again, and "
-            "look at the payment before you pay anew."
+            "The ledger cannot be used now, and this request recorded nothing more. Repeat the "
+            "same request, and look at the payment before you pay anew."
         ) from error

@@ -1,15 +1,16 @@
 """The payment office: a confirmed payment in, the bank's word out, moved once or not at all."""
 
 import logging
+import re
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import Engine
 
 from paydesk.payments.answers import InDoubt, NotSent
+from paydesk.payments.approval import Approval
 from paydesk.payments.bank import BankClient
 from paydesk.payments.errors import (
     BankNotConfiguredError,
@@ -20,13 +21,16 @@ from paydesk.payments.errors import (
     PaymentInProgressError,
     PaymentRejectedError,
     PaymentUnknownError,
+    SettlementInvalidError,
 )
+from paydesk.payments.identity import BankIdentity
 from paydesk.payments.instruction import instruction, missing_settings
 from paydesk.payments.ledger import Claim, Draft, Entry, Ledger
-from paydesk.payments.payment import Payment, PaymentPage, PaymentRecord
-from paydesk.payments.reconciler import Reconciler, ask
+from paydesk.payments.payment import Payment, PaymentPage, PaymentRecord, State
+from paydesk.payments.reconciler import Reconciler, ask, for_a_person
+from paydesk.payments.request_ids import carried
 from paydesk.settings import BankSettings
-from paydesk.storage.database import now_us
+from paydesk.storage.database import DatabaseUnavailableError, now_us
 from paydesk.storage.identifiers import new_id
 
 # From the bank call's deadline to the moment another may take over. A call that lasts even longer
@@ -37,6 +41,8 @@ _ASK_IN_S = 5
 _IN_PROGRESS_S = 2
 _CLOSE_S = 5
 _FOR_A_PERSON_S = 3_600
+_REFERENCE = re.compile("[!-~]{1,140}")
+_SHORTEST_REASON, _REASON = 3, 500
 
 _log = logging.getLogger(__name__)
 
@@ -67,14 +73,11 @@ class PaymentOffice:
     ) -> None:
         """`client` and `clock` (microseconds since 1970) are for callers that bring their own."""
         self._settings = bank
-        self._clock = clock
-        self._ledger = Ledger(engine, clock)
+        self._ledger = Ledger(engine, BankIdentity.of(bank), clock)
         self.missing: list[str] = missing_settings(bank)
         self._bank = client or BankClient(bank)
         self._lease_s = bank.deadline_s + LEASE_MARGIN_S
-        self._reconciler = Reconciler(
-            self._ledger, self._bank, self._lease_s, sandbox=bank.sandbox, clock=clock
-        )
+        self._reconciler = Reconciler(self._ledger, self._bank, self._lease_s, clock=clock)
         self._every_s = reconcile_every_s
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -103,53 +106,48 @@ class PaymentOffice:
         client_key: str | None,
         request_id: str,
         *,
-        note: Mapping[str, Any] | None = None,
+        before_new: Callable[[], Approval | None] | None = None,
+        remark: str | None = None,
     ) -> PaymentOutcome:
         """Pays `payment`, or tells what has become of it.
 
         `client_key` is the caller's Idempotency-Key: the same payment under it is never sent as a
-        second one. `note` is kept with a new payment: why a held one was let through, by whom.
+        second one. A payment that is there already decides the answer, whatever has changed
+        around it. Only before a new one is recorded `before_new` is called: it raises where the
+        payment must not be made, and returns the word of a person by which it may. `remark` goes
+        into the history of a payment that is there and still open.
 
         Raises BankNotConfiguredError, IdempotencyKeyInvalidError, PaymentInvalidError,
         IdempotencyKeyReusedError, DuplicatePaymentError, PaymentInProgressError,
-        PaymentRejectedError, PaymentUnknownError, BankUnavailableError, DatabaseUnavailableError.
+        PaymentRejectedError, PaymentUnknownError, BankUnavailableError, OverrideInvalidError,
+        DatabaseUnavailableError, and what `before_new` raises.
         """
-        draft = self._draft(payment, client_key, note)
-        stored = self._stored(draft)
-        if stored is not None and stored.payment.state in {"accepted", "rejected"}:
-            return _told(stored, replayed=True)
-        dead_for_s = self._bank.dead_for_s
-        if dead_for_s and stored is None:
-            raise BankUnavailableError("it failed several times in a row", dead_for_s, None)
-        entry, new = self._ledger.record(draft, request_id, self._settings.duplicate_window_s)
-        if not new:
-            self._may_go_on(draft, entry)
-        if entry.payment.state == "unknown" and entry.due_at_us is None:
-            raise PaymentUnknownError(entry.payment, _FOR_A_PERSON_S)
-        claim = self._ledger.claim(entry.payment.payment_id, request_id, self._lease_s)
-        if claim is None:
-            return self._elsewhere(draft, entry.payment.payment_id)
-        return self._send(claim, request_id)
-
-    def stored(self, payment: Payment, client_key: str | None) -> PaymentOutcome | None:
-        """What an earlier request with the same key came to, or None when there was none.
-
-        For whoever has more to do before a new payment (to score it, say) and nothing before a
-        repeated one. A payment that is still open counts as none: `pay` goes on with it. Raises
-        what `pay` raises.
-        """
-        stored = self._stored(self._draft(payment, client_key, None))
-        if stored is None or stored.payment.state not in {"accepted", "rejected"}:
-            return None
-        return _told(stored, replayed=True)
+        request_id = carried(request_id)
+        if client_key is not None and not _printable(client_key):
+            raise IdempotencyKeyInvalidError(len(client_key))
+        earlier = self._earlier(payment, client_key)
+        if earlier is None:
+            draft = self._draft(payment, client_key)
+            if dead_for_s := self._bank.dead_for_s:
+                raise BankUnavailableError("it failed several times in a row", dead_for_s, None)
+            approval = before_new() if before_new is not None else None
+            entry, new = self._ledger.record(
+                replace(draft, approval=approval), request_id, self._settings.duplicate_window_s
+            )
+            if new:
+                return self._take_up(entry, client_key, request_id, None)
+            earlier = entry
+        return self._again(payment, client_key, earlier, request_id, remark)
 
     def payment(self, payment_id: str) -> PaymentRecord:
         """The payment with its history. Raises PaymentNotFoundError."""
         return self._ledger.entry(payment_id).payment
 
-    def payments(self, cursor: str | None = None, limit: int = 50) -> PaymentPage:
-        """A page of payments, newest first. Raises CursorInvalidError."""
-        return self._ledger.page(cursor, limit)
+    def payments(
+        self, cursor: str | None = None, limit: int = 50, state: State | None = None
+    ) -> PaymentPage:
+        """A page of payments, newest first; those in `state` alone. Raises CursorInvalidError."""
+        return self._ledger.page(cursor, limit, state)
 
     def reconcile(self) -> int:
         """Asks the bank about every payment that is due; how many changed.
@@ -166,17 +164,44 @@ class PaymentOffice:
         """Ends an unknown payment by what a person learnt from the bank.
 
         `reference` is the bank's for a booked payment; None says that it is not booked. `reason`
-        is kept in the history. Raises PaymentNotFoundError, PaymentSettledError.
+        is kept in the history. The bank is not called, and need not be configured. Raises
+        SettlementInvalidError, PaymentNotFoundError, PaymentSettledError.
         """
-        return self._ledger.settle_by_hand(payment_id, reference, reason, request_id).payment
+        if reference is not None and not _REFERENCE.fullmatch(reference):
+            raise SettlementInvalidError(
+                f"{reference[:40]!r} is not a reference of a bank: 1 to 140 letters, digits and "
+                "signs, without blanks. Copy it from the bank's own statement."
+            )
+        if not (_SHORTEST_REASON <= len(reason.strip()) <= _REASON and reason.isprintable()):
+            raise SettlementInvalidError(
+                f"The reason has to be one line of {_SHORTEST_REASON} to {_REASON} characters: who "
+                "at the bank said what, and when."
+            )
+        entry = self._ledger.settle_by_hand(payment_id, reference, reason.strip(), request_id)
+        return entry.payment
 
-    def _draft(
-        self, payment: Payment, client_key: str | None, note: Mapping[str, Any] | None
-    ) -> Draft:
+    def after_restore(self, request_id: str) -> int:
+        """Gives every payment that was open in a restored backup to a person; how many they are.
+
+        What was recorded or sent then may have gone on since, under a key of which this database
+        knows no more. Raises DatabaseUnavailableError.
+        """
+        return self._ledger.restored(request_id)
+
+    def _earlier(self, payment: Payment, client_key: str | None) -> Entry | None:
+        """The payment that this one repeats; the settings need not be fit to find it."""
+        try:
+            amount, currency = payment.money(self._settings.default_currency)
+        except (KeyError, ValueError):
+            money = None
+        else:
+            money = (f"{amount:f}", currency)
+        names = (payment.creditor, payment.debtor)
+        return self._ledger.in_the_way(client_key, names, money, self._settings.duplicate_window_s)
+
+    def _draft(self, payment: Payment, client_key: str | None) -> Draft:
         if self.missing:
             raise BankNotConfiguredError(self.missing)
-        if client_key is not None and not _printable(client_key):
-            raise IdempotencyKeyInvalidError(len(client_key))
         payment_id = new_id()
         content = instruction(payment, self._settings, payment_id, datetime.now(UTC))
         amount, currency = payment.money(self._settings.default_currency)
@@ -186,42 +211,87 @@ class PaymentOffice:
             debtor=payment.debtor,
             amount=f"{amount:f}",
             currency=currency,
-            digest=payment.digest(self._settings.default_currency, sandbox=self._settings.sandbox),
+            digest=payment.digest(sandbox=self._settings.sandbox),
             instruction=content,
             sandbox=self._settings.sandbox,
             client_key=client_key,
-            note=note,
         )
 
-    def _stored(self, draft: Draft) -> Entry | None:
-        if draft.client_key is None:
-            return None
-        stored = self._ledger.by_client_key(draft.client_key)
-        if stored is not None and stored.digest != draft.digest:
-            raise IdempotencyKeyReusedError(stored.payment)
-        return stored
+    def _again(
+        self,
+        payment: Payment,
+        client_key: str | None,
+        earlier: Entry,
+        request_id: str,
+        remark: str | None,
+    ) -> PaymentOutcome:
+        """Tells what has become of an earlier payment, and goes on with it where it is open."""
+        self._refuse_another(payment, client_key, earlier)
+        state, payment_id = earlier.payment.state, earlier.payment.payment_id
+        if state in {"accepted", "rejected"}:
+            return _told(earlier, replayed=True)
+        if remark is not None:
+            self._ledger.remark(payment_id, remark, request_id)
+        if state == "recorded":
+            if self.missing:
+                raise BankNotConfiguredError(self.missing)
+            # Nobody ever claimed it, so the bank has no other text of it; and days may have passed.
+            fresh = earlier.attempt == 0
+            content = self._rewritten(payment, earlier.payment) if fresh else None
+            return self._take_up(earlier, client_key, request_id, content)
+        if (reason := for_a_person(earlier)) is not None:
+            earlier = self._ledger.hand_over(payment_id, reason, request_id)
+        given = earlier.payment.state == "unknown" and earlier.due_at_us is None
+        if given or self.missing:
+            return _told(earlier, replayed=True)
+        return self._take_up(earlier, client_key, request_id, None)
 
-    def _may_go_on(self, draft: Draft, earlier: Entry) -> None:
-        """Raises unless `draft` is the earlier payment over again and that one is to be sent."""
-        if draft.client_key is not None:
-            if earlier.digest != draft.digest:
+    def _refuse_another(self, payment: Payment, client_key: str | None, earlier: Entry) -> None:
+        """Raises unless `payment` is the earlier one over again, and meant to be."""
+        same = earlier.digest == payment.digest(sandbox=self._settings.sandbox)
+        if client_key is not None:
+            if not same:
                 raise IdempotencyKeyReusedError(earlier.payment)
             return
         never_sent = earlier.payment.state == "recorded" and earlier.client_key is None
-        if not (never_sent and earlier.digest == draft.digest):
+        if not (never_sent and same):
             raise DuplicatePaymentError(earlier.payment, self._settings.duplicate_window_s)
 
-    def _elsewhere(self, draft: Draft, payment_id: str) -> PaymentOutcome:
+    def _rewritten(self, payment: Payment, recorded: PaymentRecord) -> bytes:
+        # In the currency of the record: the default may be another one by now.
+        same = payment.model_copy(update={"currency": recorded.currency})
+        return instruction(same, self._settings, recorded.payment_id, datetime.now(UTC))
+
+    def _take_up(
+        self, entry: Entry, client_key: str | None, request_id: str, content: bytes | None
+    ) -> PaymentOutcome:
+        """Claims an open payment and sends it, or tells who has it."""
+        payment_id = entry.payment.payment_id
+        try:
+            claim = self._ledger.claim(payment_id, request_id, self._lease_s, instruction=content)
+        except DatabaseUnavailableError as error:
+            # The claim may be on disk all the same: then the reconciler goes on with it.
+            raise _unwritten(entry, "the ledger failed before the bank was called") from error
+        if claim is None:
+            return self._elsewhere(client_key, payment_id)
+        return self._send(entry, claim, request_id)
+
+    def _elsewhere(self, client_key: str | None, payment_id: str) -> PaymentOutcome:
         """What to tell when another request has the payment, or has just ended it."""
         entry = self._ledger.entry(payment_id)
-        if draft.client_key is None:
+        if client_key is None:
             # Two came at once without a key: one of them pays, the other is its duplicate.
             raise DuplicatePaymentError(entry.payment, self._settings.duplicate_window_s)
         return _told(entry, replayed=True)
 
-    def _send(self, claim: Claim, request_id: str) -> PaymentOutcome:
-        answer = ask(self._bank, claim, request_id, self._clock)
-        entry = self._ledger.settle(claim, answer, request_id, _ASK_IN_S)
+    def _send(self, before: Entry, claim: Claim, request_id: str) -> PaymentOutcome:
+        answer = ask(self._bank, claim, request_id)
+        try:
+            entry = self._ledger.settle(claim, answer, request_id, _ASK_IN_S)
+        except DatabaseUnavailableError as error:
+            # Whatever the bank has said: in the ledger the payment is on its way, and goes on.
+            reason = "the bank was called, and its answer could not be written down"
+            raise _unwritten(before, reason) from error
         unclear = isinstance(answer, NotSent | InDoubt)
         _log.log(
             logging.WARNING if unclear else logging.INFO,
@@ -256,6 +326,11 @@ def _told(entry: Entry, *, replayed: bool) -> PaymentOutcome:
     if payment.state == "unknown":
         raise PaymentUnknownError(payment, _ASK_IN_S if entry.due_at_us else _FOR_A_PERSON_S)
     raise PaymentInProgressError(payment, _IN_PROGRESS_S)
+
+
+def _unwritten(entry: Entry, reason: str) -> PaymentUnknownError:
+    payment = entry.payment.model_copy(update={"state": "unknown"})
+    return PaymentUnknownError(payment, _ASK_IN_S, reason)
 
 
 def _printable(key: str) -> bool:

@@ -41,6 +41,11 @@ def quantised(amount: Decimal, currency: str) -> Decimal:
     return exact
 
 
+def _plain(amount: Decimal) -> str:
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _exact_decimal(value: object) -> Decimal:
     """A number or text as a Decimal that says just what the caller wrote."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
@@ -165,17 +170,18 @@ class Payment(BaseModel):
         currency = self.currency or default_currency
         return quantised(self.amount, currency), currency
 
-    def digest(self, default_currency: str, *, sandbox: bool) -> str:
-        """SHA-256 of what is to be paid, the same however the amount was written.
+    def digest(self, *, sandbox: bool) -> str:
+        """SHA-256 of what the caller sent, the same however the amount was written.
 
-        A payment at the sandbox is another payment: its key must not answer for one that counts.
+        No setting and no date goes into it: a repeat is the same payment whatever has changed
+        around it. Only a payment at the sandbox is another one: its key must not answer for a
+        payment that counts.
         """
-        amount, currency = self.money(default_currency)
         content = {
             name: str(value)
             for name in Payment.model_fields
             if (value := getattr(self, name)) is not None
-        } | {"amount": f"{amount:f}", "currency": currency, "sandbox": str(sandbox)}
+        } | {"amount": _plain(self.amount), "sandbox": str(sandbox)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -204,12 +210,16 @@ class PaymentRecord(BaseModel):
     currency: str
     creditor: str = Field(alias="accountA")
     debtor: str = Field(alias="accountB")
+    creditor_account: str | None = Field(
+        alias="creditorAccount", description="Masked: the last four characters."
+    )
+    debtor_account: str | None = Field(alias="debtorAccount", description="Masked likewise.")
     sandbox: bool = Field(description="Made at the sandbox bank: no money moved.")
     created_at: datetime
     updated_at: datetime
-    bank: dict[str, Any] | None = Field(description="The bank's own answer, as it came.")
+    bank: dict[str, Any] | None = Field(description="The bank's own answer; not in a list.")
     note: dict[str, Any] | None = Field(
-        default=None, description="Why a held payment was let through, and by whom."
+        default=None, description="Why a held payment was let through."
     )
     history: tuple[PaymentEvent, ...] = ()
 

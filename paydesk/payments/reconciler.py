@@ -35,13 +35,11 @@ class Reconciler:
         bank: BankClient,
         lease_s: float,
         *,
-        sandbox: bool,
         clock: Callable[[], int] = now_us,
     ) -> None:
         self._ledger = ledger
         self._bank = bank
         self._lease_s = lease_s
-        self._sandbox = sandbox
         self._clock = clock
 
     def run(self, stopping: Callable[[], bool] = lambda: False) -> int:
@@ -51,7 +49,7 @@ class Reconciler:
         """
         changed = 0
         while True:
-            due = self._ledger.due(_BATCH, UNSENT_LIFE_S, sandbox=self._sandbox)
+            due = self._ledger.due(_BATCH, UNSENT_LIFE_S)
             before = changed
             for entry in due:
                 if stopping() or self._bank.dead_for_s:
@@ -73,16 +71,18 @@ class Reconciler:
     def _end(self, entry: Entry, request_id: str) -> Entry | None:
         """A sent or unknown payment, after the bank was asked; None: it is in another's hands."""
         payment_id = entry.payment.payment_id
+        if (reason := for_a_person(entry)) is not None:
+            return self._ledger.hand_over(payment_id, reason, request_id)
         claim = self._ledger.claim(payment_id, request_id, self._lease_s, "the reconciler")
         if claim is None:
             return None
-        answer = ask(self._bank, claim, request_id, self._clock)
+        answer = ask(self._bank, claim, request_id)
         after = self._ledger.settle(claim, answer, request_id, self._ask_in_s(entry))
-        if _key_is_old(claim, self._clock) and after.payment.bank_reference is None:
-            self._ledger.postpone(
+        if after.payment.state == "unknown" and self._age_s(entry) > STATUS_LIFE_S:
+            return self._ledger.hand_over(
                 payment_id,
-                "the bank has forgotten the key by now: ask the bank by the end-to-end "
-                f"identification {payment_id.replace('-', '')}, then settle it by hand",
+                f"the bank has had no clear word on {after.payment.bank_reference} for "
+                f"{STATUS_LIFE_S // 86_400} days: ask the bank, then settle it by hand",
                 request_id,
             )
         return after
@@ -123,22 +123,52 @@ def _told(entry: Entry) -> tuple[str, str | None]:
     return entry.payment.state, entry.payment.bank_status
 
 
-def ask(
-    bank: BankClient, claim: Claim, request_id: str, clock: Callable[[], int] = now_us
-) -> Initiated:
+def for_a_person(entry: Entry) -> str | None:
+    """Why an open payment can be neither asked about nor sent again; None: it can."""
+    payment = entry.payment
+    if entry.elsewhere:
+        return (
+            "it was made at another bank than the one configured now: ask that bank by the "
+            f"end-to-end identification {_end_to_end(payment.payment_id)}, then settle it by hand"
+        )
+    if payment.bank_reference is None and _key_is_old(entry.key_age_us):
+        return _forgotten(payment.payment_id)
+    return None
+
+
+def ask(bank: BankClient, claim: Claim, request_id: str) -> Initiated:
     """The bank's answer to a claimed payment, sent at most once however often this is called.
 
     Its status, where the bank has given it a reference; else the instruction as recorded, under
-    its one key, as long as the bank remembers that.
+    its one key, as long as the bank remembers that. A reference that the bank has given and no
+    longer knows is a person's to look into: the bank took the payment, so it is not sent again.
     """
     if claim.bank_reference is not None:
         asked = bank.status(claim.bank_reference, request_id)
         if not isinstance(asked, NotKnown):
             return asked
-    if _key_is_old(claim, clock):
-        return InDoubt("it cannot be sent again: the bank has forgotten its key by now", 1)
+        return InDoubt(
+            f"the bank does not know {claim.bank_reference}, the reference that it gave: ask the "
+            f"bank, also by the end-to-end identification {_end_to_end(claim.payment_id)}, then "
+            "settle it by hand",
+            1,
+            by_hand=True,
+        )
+    if _key_is_old(claim.key_age_us):
+        return InDoubt(_forgotten(claim.payment_id), 1, by_hand=True)
     return bank.initiate(claim.instruction, claim.bank_key, request_id)
 
 
-def _key_is_old(claim: Claim, clock: Callable[[], int]) -> bool:
-    return clock() - claim.first_sent_at_us > KEY_LIFE_S * _SECOND_US
+def _key_is_old(age_us: int | None) -> bool:
+    return age_us is None or age_us > KEY_LIFE_S * _SECOND_US
+
+
+def _forgotten(payment_id: str) -> str:
+    return (
+        "the bank may have forgotten the key by now: ask the bank by the end-to-end "
+        f"identification {_end_to_end(payment_id)}, then settle it by hand"
+    )
+
+
+def _end_to_end(payment_id: str) -> str:
+    return payment_id.replace("-", "")

@@ -17,11 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from paydesk.payments.bank import SANDBOX_HEADER
 from paydesk.payments.sandbox_books import Books, KeyReusedError
 from paydesk.payments.sandbox_faults import FAULTS, Call, Fault, FaultPlan
 from paydesk.settings import BankSettings
 
-SANDBOX_HEADER = "X-Paydesk-Sandbox"
 FAULT_HEADER = "X-Sandbox-Fault"
 CLIENT_ID = "sandbox"
 CLIENT_SECRET = "sandbox-secret"  # noqa: S105 (opens nothing but the sandbox)

@@ -95,7 +95,8 @@ payments = Table(
     Column("first_sent_at_us", BigInteger, comment="the bank's memory of the key counts from it"),
     Column("due_at_us", BigInteger, comment="sent: the call is over by then; else: ask again then"),
     Column("in_doubt", Boolean, nullable=False, server_default=false(), comment="may be booked"),
-    Column("note", Text, comment="JSON: why a held payment was let through, and by whom"),
+    Column("note", Text, comment="JSON: why a held payment was let through"),
+    Column("bank_fingerprint", String(64), comment="SHA-256 of the bank that it was sent to"),
     Index(None, "state", "due_at_us"),
     Index(None, "created_at_us", "payment_id"),
     Index(None, "creditor", "debtor", "amount", "currency", "created_at_us"),
@@ -111,6 +112,7 @@ payment_events = Table(
     Column("detail", Text, nullable=False),
     Column("request_id", Text),
     Column("bank_reference", Text),
+    Column("override_decision_id", String(36), unique=True, comment="lets one payment through"),
     UniqueConstraint("payment_id", "seq"),
 )
 

@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from paydesk.payments.payment import PaymentRecord
+from paydesk.risk.transaction import Decision
+
 LevelName = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
 
 
@@ -27,6 +30,17 @@ class Problem(BaseModel):
     error: str = Field(description="One sentence for a person; the same as detail.")
     request_id: str = Field(description="Under which the log has this request.")
     errors: list[FieldError] = Field(default=[], description="For input that is wrong.")
+
+
+class PaymentProblem(Problem):
+    """An error about a payment."""
+
+    payment: PaymentRecord | None = Field(
+        default=None, description="The payment that it is about, as the ledger has it."
+    )
+    decision: Decision | None = Field(
+        default=None, description="Why it is held; an override names its decision_id."
+    )
 
 
 class TransactionNotFound(BaseModel):

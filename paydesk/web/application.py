@@ -1,5 +1,6 @@
 """What the routes and the BentoML endpoints both call: score, read and pay, and look up."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -15,6 +16,7 @@ from sqlalchemy import Engine
 from paydesk import __version__
 from paydesk.entities.reader import Reader
 from paydesk.entities.schema import Reading
+from paydesk.payments.approval import Approval
 from paydesk.payments.office import PaymentOffice, PaymentOutcome
 from paydesk.payments.payment import PaymentPage, PaymentRecord
 from paydesk.risk.forest import Forest
@@ -28,11 +30,12 @@ from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
 from paydesk.storage.payment_states import payments_by_state
 from paydesk.web import decision_table, holding
-from paydesk.web.holding import PaymentHeldError, PaymentOrder
+from paydesk.web.holding import PaymentOrder
 from paydesk.web.lanes import Lane
 from paydesk.web.metrics import Metrics
 
 MOST_CHARACTERS = 200_000
+_SCORED_WITHIN_S = 45  # Longer than what scoring waits for, which has sentences of its own.
 _EXPORTED_AT_ONCE = 1_000  # rows in memory, of an export of any length
 
 
@@ -155,32 +158,31 @@ class Application:
 
         Raises PaymentHeldError, OverrideInvalidError, and what PaymentOffice.pay raises.
         """
-        told = await self._look_ups.run(self.office.stored, order, client_key)
-        if told is not None:
-            return told
-        level = await self._let_through(order)
+        loop = asyncio.get_running_loop()
+
+        def before_new() -> Approval | None:
+            scored = asyncio.run_coroutine_threadsafe(self._let_through(order), loop)
+            return scored.result(_SCORED_WITHIN_S)
+
         call = partial(
             self.office.pay,
             order,
             client_key,
             request_id or new_id(),
-            note=holding.note(order, level),
+            before_new=before_new,
+            remark=holding.remark(order),
         )
         return await self._payments.run(call)
 
-    async def _let_through(self, order: PaymentOrder) -> Level:
-        """The payment's risk; raises PaymentHeldError where a person has to say why it may go."""
-        bank = self.settings.bank
+    async def _let_through(self, order: PaymentOrder) -> Approval | None:
+        """Scores a new payment. Raises PaymentHeldError, OverrideInvalidError."""
+        named = None
         if order.override is not None:
-            decided = await self._look_ups.run(self._history.decision, order.override.decision_id)
-            holding.confirmed(order, decided, bank)
-        transaction = holding.as_transaction(order, bank, datetime.now().astimezone())
-        decision = await self.score(transaction)
-        level = Level[decision.risk_level]
+            named = await self._look_ups.run(self._history.decision, order.override.decision_id)
+        now = datetime.now().astimezone()
+        decision = await self.score(holding.as_transaction(order, self.settings.bank, now))
         floor = self.settings.hold_payments_from
-        if order.override is None and floor != "NEVER" and level >= Level[floor]:
-            raise PaymentHeldError(decision)
-        return level
+        return holding.let_through(order, decision, named, floor, now_us())
 
     async def payment(self, payment_id: str) -> PaymentRecord:
         """The payment with its history. Raises PaymentNotFoundError."""

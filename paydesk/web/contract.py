@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from paydesk.entities.schema import Reading
 from paydesk.payments.payment import PaymentPage, PaymentRecord
-from paydesk.risk.transaction import Decision, Transaction
+from paydesk.risk.transaction import Decision
 from paydesk.web import answers, handlers
 from paydesk.web.application import Application, Email
 from paydesk.web.docs_page import docs_page
-from paydesk.web.holding import PaymentOrder
+from paydesk.web.holding import PaymentOrder, ScoredTransaction
 from paydesk.web.openapi import document
 from paydesk.web.operation import JSON, TEXT, Answer, Operation
 from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage
@@ -69,12 +69,26 @@ _PAYMENT: dict[str, Any] = {
     "currency": "EUR",
     "accountA": "Northwind Traders Ltd",
     "accountB": "Contoso GmbH",
+    "creditorAccount": "****5432",
+    "debtorAccount": "****3000",
     "sandbox": True,
     "created_at": "2026-03-01T10:00:00Z",
     "updated_at": "2026-03-01T10:00:01Z",
     "bank": {"paymentRequestId": "PR-1", "transactionStatus": "PDNG"},
     "note": None,
     "history": [],
+}
+_REPLAYED = "`true` where this is the stored answer of an earlier request."
+_PAYMENT_ERRORS = {
+    403: "The payment is held: its risk, in `decision`, needs a person's word. Nothing was sent; "
+    "the same request with `override` goes. Or the caller may not pay.",
+    409: "`payment` is the same one: it is being sent, or was made before.",
+    422: "The bank refused `payment`, and no money moved; or the Idempotency-Key belongs to "
+    "`payment`, another one; or the override does not fit.",
+    503: "This request sent nothing: the bank, the database or a thread is not to be had just now, "
+    "or settings are missing. Repeat it unchanged.",
+    504: "The payment may be booked. Look it up, or repeat the request under the same "
+    "Idempotency-Key; never under a new one.",
 }
 _SURE = {"amount": 0.98, "currency": 0.99, "accountA": 0.95, "accountB": 0.93}
 _READING: dict[str, Any] = {
@@ -107,7 +121,7 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             "score",
             "Decide about a transaction; it is on disk before this answers.",
             Answer("The decision.", Decision, example=_DECISION),
-            body=Transaction,
+            body=ScoredTransaction,
             errors=(503,),
             leads_to={"transaction": ("/transaction/{tx_id}", "tx_id")},
         )
@@ -169,13 +183,25 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             handlers.payment,
             "pay",
             "Send a payment that a person confirmed to the bank, once.",
-            Answer("The payment, which the bank has.", PaymentRecord, example=_PAYMENT),
+            Answer(
+                "The bank has the payment, by this request or by an earlier one.",
+                PaymentRecord,
+                example=_PAYMENT,
+                headers={"Idempotency-Replayed": _REPLAYED},
+            ),
             body=PaymentOrder,
             status=201,
             errors=(409, 422, 503, 504),
             headers={
                 "Idempotency-Key": "1 to 255 printable ASCII characters; the same payment under "
                 "the same key is sent once, however often it comes."
+            },
+            problem=answers.PaymentProblem,
+            says=_PAYMENT_ERRORS,
+            error_headers={
+                409: {"Retry-After": "Seconds, where it is being sent at this moment."},
+                422: {"Idempotency-Replayed": _REPLAYED},
+                504: {"Retry-After": "Seconds, after which more may be known."},
             },
             leads_to={"payment": ("/payment/{payment_id}", "payment_id")},
         )

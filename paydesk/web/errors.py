@@ -18,10 +18,12 @@ from paydesk.payments.errors import (
     DuplicatePaymentError,
     IdempotencyKeyInvalidError,
     IdempotencyKeyReusedError,
+    OverrideInvalidError,
     PaymentInProgressError,
     PaymentInvalidError,
     PaymentNotFoundError,
     PaymentRejectedError,
+    PaymentSettledError,
     PaymentUnknownError,
 )
 from paydesk.payments.payment import PaymentRecord
@@ -34,7 +36,7 @@ from paydesk.web.gate import (
     KeyScopeError,
     TooManyRequestsError,
 )
-from paydesk.web.holding import OverrideInvalidError, PaymentHeldError
+from paydesk.web.holding import PaymentHeldError
 from paydesk.web.lanes import LaneBusyError, LaneLateError
 
 log = logging.getLogger("paydesk")
@@ -80,6 +82,7 @@ STATUS: dict[type[PaydeskError], int] = {
     PaymentNotFoundError: 404,
     DuplicatePaymentError: 409,
     PaymentInProgressError: 409,
+    PaymentSettledError: 409,
     IdempotencyKeyReusedError: 422,
     OverrideInvalidError: 422,
     PaymentRejectedError: 422,
@@ -152,6 +155,8 @@ def answer_error(request: Request, error: PaydeskError) -> Response:
     headers = {}
     if (retry_s := getattr(error, "retry_after_s", None)) is not None:
         headers["Retry-After"] = str(retry_s)
+    if getattr(error, "replayed", False):
+        headers["Idempotency-Replayed"] = "true"
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="paydesk"'
     return problem(status, str(error), instance=request.url.path, headers=headers, **members)

@@ -11,13 +11,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
-from paydesk.risk.transaction import Transaction
 from paydesk.web import metrics
 from paydesk.web.application import Application, Email
 from paydesk.web.bodies import read_json, read_model
 from paydesk.web.errors import problem
 from paydesk.web.exchange import exchange_of
-from paydesk.web.holding import PaymentOrder
+from paydesk.web.holding import PaymentOrder, ScoredTransaction
 from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, query_of
 
 BENTOML = "paydesk.bentoml"  # Where the scope has BentoML's own application.
@@ -30,7 +29,7 @@ _STYLE = (_PAGES / "desk.css").read_text("utf-8")
 
 async def score(request: Request, application: Application) -> Response:
     """A transaction in, the decision about it out, once it is on disk."""
-    transaction = await read_model(request, Transaction)
+    transaction = await read_model(request, ScoredTransaction)
     return _model(await application.score(transaction))
 
 

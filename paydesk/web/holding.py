@@ -1,24 +1,41 @@
 """A score beside the payment: a risky one is held until a person says why it may go."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import Row
 
 from paydesk.errors import PaydeskError
+from paydesk.payments.approval import Approval
+from paydesk.payments.errors import OverrideInvalidError
 from paydesk.payments.payment import Payment
-from paydesk.risk.transaction import Decision, Level, Transaction
+from paydesk.risk.transaction import LARGEST_AMOUNT, Decision, Level, Transaction
 from paydesk.settings import BankSettings
+
+OVERRIDE_LIFE_S = 3_600
+_SUBJECT = "payment:"
+_SECOND_US = 1_000_000
 
 
 class Override(BaseModel):
-    """A person's word that a held payment may go."""
+    """A person's word that a held payment may go.
+
+    It lets one payment through: the one that the decision is about, unchanged, within an hour, and
+    as long as its risk is not higher by then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    decision_id: str = Field(min_length=1, max_length=36, description="Of the answer that held it.")
-    reason: str = Field(min_length=3, max_length=500, pattern=r"\S")
+    decision_id: str = Field(
+        max_length=36, pattern=r"^[0-9A-Za-z-]+$", description="Of the answer that held it."
+    )
+    reason: str = Field(
+        min_length=3,
+        max_length=500,
+        pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
+        description="One line that says why it may go.",
+    )
 
 
 class PaymentOrder(Payment):
@@ -35,7 +52,9 @@ class PaymentOrder(Payment):
         }
     )
 
-    override: Override | None = None
+    override: Override | None = Field(
+        default=None, description="For a payment that was held: why it may go all the same."
+    )
 
 
 class PaymentHeldError(PaydeskError):
@@ -50,45 +69,78 @@ class PaymentHeldError(PaydeskError):
         )
 
 
-class OverrideInvalidError(PaydeskError):
-    """The override does not name a decision about this very payment."""
+class ScoredTransaction(Transaction):
+    """One card or payment transaction, as anybody may send it to be scored.
 
-    def __init__(self, decision_id: str) -> None:
-        super().__init__(
-            f"override.decision_id: {decision_id!r} is not a decision about this payment. Send the "
-            "payment without override, and take the decision_id of the answer that holds it."
-        )
+    Members that Paydesk does not know are ignored, so that callers may send whole records. A tx_id
+    that begins with `payment:` is refused: an override names a decision under such an id, and
+    only /payment makes these.
+    """
+
+    @field_validator("tx_id", mode="after")
+    @classmethod
+    def _no_payment(cls, tx_id: str) -> str:
+        if tx_id.startswith(_SUBJECT):
+            raise ValueError(
+                f"a tx_id that begins with {_SUBJECT} is a payment's own; send another one"
+            )
+        return tx_id
 
 
 def subject(payment: Payment, bank: BankSettings) -> str:
     """The tx_id under which a payment is scored: the same for the same payment."""
-    return f"payment:{payment.digest(bank.default_currency, sandbox=bank.sandbox)[:32]}"
+    return f"{_SUBJECT}{payment.digest(sandbox=bank.sandbox)[:32]}"
 
 
 def as_transaction(payment: Payment, bank: BankSettings, now: datetime) -> Transaction:
     """What the scorer is asked about a payment; `now` in local time.
 
-    Names and accounts stay in the ledger: the decision log gets none of them.
+    Names and accounts stay in the ledger: the decision log gets none of them. The amount is the
+    plain number in the payment's own currency, and one past what the scorer takes is its largest.
     """
     amount, _ = payment.money(bank.default_currency)
     return Transaction(
         tx_id=subject(payment, bank),
-        amount=float(amount),
+        amount=min(float(amount), LARGEST_AMOUNT),
         category="transfer",
         hour=now.hour,
     )
 
 
-def confirmed(order: PaymentOrder, decision: Row[Any] | None, bank: BankSettings) -> None:
-    """Raises OverrideInvalidError unless `decision` is one about this payment."""
+def let_through(
+    order: PaymentOrder,
+    decision: Decision,
+    named: Row[Any] | None,
+    floor: Literal["MEDIUM", "HIGH", "CRITICAL", "NEVER"],
+    now_us: int,
+) -> Approval | None:
+    """By whose word a new payment may go; None: it needs nobody's.
+
+    `decision` is the present one about it, `named` the one that its override names. Raises
+    PaymentHeldError where a person has to say why it may go, and OverrideInvalidError.
+    """
+    present = Level[decision.risk_level]
+    held = floor != "NEVER" and present >= Level[floor]
     if order.override is None:
-        return
-    if decision is None or decision.tx_id != subject(order, bank):
-        raise OverrideInvalidError(order.override.decision_id)
+        if held:
+            raise PaymentHeldError(decision)
+        return None
+    decision_id = order.override.decision_id
+    if named is None or named.tx_id != decision.tx_id:
+        raise OverrideInvalidError(decision_id, "is not a decision about this payment")
+    age_s = abs(now_us - named.recorded_at_us) / _SECOND_US
+    if age_s > OVERRIDE_LIFE_S:
+        raise OverrideInvalidError(decision_id, f"is older than {OVERRIDE_LIFE_S} s")
+    if floor != "NEVER" and named.level < Level[floor]:
+        raise OverrideInvalidError(decision_id, "did not hold the payment")
+    if held and named.level < present:
+        # It was agreed to at a lower risk than it has by now.
+        raise PaymentHeldError(decision)
+    return Approval(decision_id, order.override.reason, present.name)
 
 
-def note(order: PaymentOrder, level: Level) -> dict[str, Any] | None:
-    """What the ledger keeps of a held payment that a person let through."""
+def remark(order: PaymentOrder) -> str | None:
+    """What the history keeps of an override that came with a repeat."""
     if order.override is None:
         return None
-    return {"override": order.override.model_dump(), "risk_level": level.name}
+    return f"a repeat named decision {order.override.decision_id}: {order.override.reason}"

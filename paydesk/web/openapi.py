@@ -1,5 +1,6 @@
 """The contract as one OpenAPI 3.1 document."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -43,7 +44,7 @@ def document(contract: Contract) -> dict[str, Any]:
     operations = [operation for methods in contract.values() for operation in methods.values()]
     ins = {op.body for op in operations if op.body}
     outs = {op.answer.model for op in operations if op.answer.model}
-    outs |= {Problem, TransactionNotFound}
+    outs |= {Problem, TransactionNotFound, *(op.problem for op in operations)}
     refs, schemas = models_json_schema(
         [(model, "validation") for model in sorted(ins, key=lambda model: model.__name__)]
         + [(model, "serialization") for model in sorted(outs, key=lambda model: model.__name__)],
@@ -86,7 +87,7 @@ def _operation(path: str, op: Operation, ref: dict[Any, Any], contract: Contract
         "parameters": _parameters(path, op),
         "responses": {
             str(op.status): _good(op, ref, contract),
-            **{str(status): _bad(path, status, ref) for status in _errors(op)},
+            **{str(status): _bad(path, op, status, ref) for status in _errors(op)},
         },
     }
     if op.need != "open":
@@ -129,14 +130,14 @@ def _good(op: Operation, ref: dict[Any, Any], contract: Contract) -> dict[str, A
     }
     good: dict[str, Any] = {
         "description": op.answer.says,
-        "headers": {"X-Request-ID": {"schema": {"type": "string"}}},
+        "headers": _headers(op.answer.headers),
         "content": content,
     }
     return {**good, "links": links} if links else good
 
 
-def _bad(path: str, status: int, ref: dict[Any, Any]) -> dict[str, Any]:
-    model: type[BaseModel] = Problem
+def _bad(path: str, op: Operation, status: int, ref: dict[Any, Any]) -> dict[str, Any]:
+    model: type[BaseModel] = op.problem
     if status == 404 and path.startswith("/transaction"):
         model = TransactionNotFound
     example = {
@@ -150,13 +151,13 @@ def _bad(path: str, status: int, ref: dict[Any, Any]) -> dict[str, Any]:
     }
     if model is TransactionNotFound:
         example["tx_id"] = "TX0042"
-    headers: dict[str, Any] = {"X-Request-ID": {"schema": {"type": "string"}}}
+    headers = _headers(op.error_headers.get(status, {}))
     if status in {429, 503}:
         headers["Retry-After"] = {"required": True, "schema": {"type": "string"}}
     if status == 401:
         headers["WWW-Authenticate"] = {"required": True, "schema": {"type": "string"}}
     return {
-        "description": _SAYS[status],
+        "description": op.says.get(status, _SAYS[status]),
         "headers": headers,
         "content": {
             _PROBLEM: {
@@ -165,6 +166,14 @@ def _bad(path: str, status: int, ref: dict[Any, Any]) -> dict[str, Any]:
             }
         },
     }
+
+
+def _headers(described: Mapping[str, str]) -> dict[str, Any]:
+    # None of these comes with every answer; X-Request-ID does, and needs no words.
+    headers: dict[str, Any] = {"X-Request-ID": {"schema": {"type": "string"}}}
+    for name, says in described.items():
+        headers[name] = {"schema": {"type": "string"}, "description": says}
+    return headers
 
 
 def _parameters(path: str, op: Operation) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from paydesk.web.answers import Problem
 from paydesk.web.application import Application
 from paydesk.web.gate import Need
 
@@ -26,11 +27,16 @@ class Answer:
     model: type[BaseModel] | None = None
     media: tuple[str, ...] = (JSON,)
     example: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A method of a path. `errors` are those that not every operation of its kind has."""
+    """A method of a path. `errors` are those that not every operation of its kind has.
+
+    `says` and `error_headers` tell, by status, what an error means here and which headers it may
+    have; `problem` is its model. Headers are described by their names.
+    """
 
     handler: Handler
     need: Need
@@ -43,6 +49,9 @@ class Operation:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     leads_to: dict[str, tuple[str, str]] = field(default_factory=dict)
+    problem: type[Problem] = Problem
+    says: Mapping[int, str] = field(default_factory=dict)
+    error_headers: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
 
 Contract = Mapping[str, Mapping[str, Operation]]
