@@ -3,14 +3,18 @@
 import json
 import os
 import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from paydesk import __version__
 from paydesk.errors import PaydeskError
@@ -19,6 +23,8 @@ from paydesk.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from paydesk.payments.office import PaymentOffice
+    from paydesk.payments.payment import PaymentRecord, State
     from paydesk.registry.promotion import Comparison
     from paydesk.storage.api_keys import ApiKeys
 
@@ -29,6 +35,8 @@ keys = typer.Typer(no_args_is_help=True, help="API keys: new, list, revoke.")
 app.add_typer(keys, name="keys")
 decisions = typer.Typer(no_args_is_help=True, help="The log of decisions: prune.")
 app.add_typer(decisions, name="decisions")
+payments = typer.Typer(no_args_is_help=True, help="Payments: list, settle, after-restore.")
+app.add_typer(payments, name="payments")
 
 out = Console()
 err = Console(stderr=True)
@@ -194,6 +202,94 @@ def prune_decisions(
     out.print(f"Removed {removed:,} decisions from before {limit:%Y-%m-%d}.", highlight=False)
 
 
+@payments.command("list")
+def list_payments(
+    state: Annotated[
+        Literal["recorded", "sent", "accepted", "rejected", "unknown"] | None,
+        typer.Option(help="Those in this state alone; unknown ones may wait for a person."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a payment, with its whole history.")
+    ] = False,
+) -> None:
+    """Show payments, newest first, with the last word about each.
+
+    paydesk payments list --state unknown
+    """
+    table = Table()
+    for heading in ("payment", "made", "state", "amount", "payee", "payer", "last word"):
+        table.add_column(heading, overflow="fold")
+    with _office() as office:
+        for payment in _all_payments(office, state):
+            if as_json:
+                sys.stdout.write(payment.model_dump_json() + "\n")
+                continue
+            made = f"{payment.created_at:%Y-%m-%d %H:%M} UTC"
+            amount = f"{payment.amount} {payment.currency}"
+            last_word = payment.history[-1].detail
+            names = (payment.creditor, payment.debtor)
+            cells = (payment.payment_id, made, payment.state, amount, *names, last_word)
+            table.add_row(*map(_plain, cells))
+    if table.row_count:
+        out.print(table)
+    elif not as_json:
+        err.print(f"No payments{f' that are {state}' if state else ''}.")
+
+
+@payments.command("settle")
+def settle_payment(
+    payment_id: Annotated[str, typer.Argument(help="As `payments list` shows it.")],
+    reason: Annotated[str, typer.Option(help="Who at the bank said what, and when; kept.")],
+    reference: Annotated[str, typer.Option(help="It is booked, under this of the bank.")] = "",
+    not_booked: Annotated[
+        bool, typer.Option("--not-booked", help="It is not booked, and never will be.")
+    ] = False,
+) -> None:
+    """End an unknown payment by what the bank told a person; the bank is not called.
+
+    paydesk payments settle 01990a6e-… --not-booked --reason "Ms Roe, by telephone, 3 May"
+    """
+    if bool(reference) == not_booked:
+        message = (
+            "Say what the bank told: either --reference, by which it is booked, or --not-booked."
+        )
+        raise PaydeskError(message)
+    with _office() as office:
+        settled = office.settle(payment_id, reference or None, reason, f"cli-{uuid.uuid4()}")
+    amount = f"{settled.amount} {settled.currency} to {settled.creditor}"
+    out.print(
+        f"Payment {settled.payment_id} ({amount}) is {settled.state}.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if not_booked and settled.bank_reference is not None:
+        err.print(
+            f"The bank once gave it the reference {settled.bank_reference}, which its history "
+            "keeps: if you have not asked for that one too, do.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@payments.command("after-restore")
+def after_restore() -> None:
+    """Give every open payment to a person; run it on a restored backup, before the service starts.
+
+    paydesk payments after-restore
+    """
+    with _office() as office:
+        given = office.after_restore(f"cli-{uuid.uuid4()}")
+    out.print(
+        f"Open payments that wait for a person now: {given}. What was paid after the backup is not "
+        "in it: compare with the bank's statement before anything is paid anew.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 @models.command("list")
 def list_models(tracking_uri: TrackingUri = "") -> None:
     """Show every version with its aliases and figures.
@@ -271,6 +367,38 @@ def _keys() -> "ApiKeys":
     from paydesk.storage.database import open_database  # noqa: PLC0415
 
     return ApiKeys(open_database(Settings.read().database))
+
+
+@contextmanager
+def _office() -> Iterator["PaymentOffice"]:
+    """The office on the database that is there; the bank need not be configured."""
+    from paydesk.payments.office import PaymentOffice  # noqa: PLC0415
+    from paydesk.storage.database import open_existing  # noqa: PLC0415
+
+    settings = Settings.read()
+    engine = open_existing(settings.database)
+    office = PaymentOffice(engine, settings.bank)
+    try:
+        yield office
+    finally:
+        office.close()
+        engine.dispose()
+
+
+def _all_payments(office: "PaymentOffice", state: "State | None") -> Iterator["PaymentRecord"]:
+    cursor: str | None = None
+    while True:
+        page = office.payments(cursor, 200, state)
+        for payment in page.payments:
+            yield office.payment(payment.payment_id)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _plain(words: str) -> Text:
+    """The words of others: no markup, and nothing that moves the cursor or turns a line round."""
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words))
 
 
 def _when(at_us: int) -> str:

@@ -14,6 +14,8 @@ from paydesk.payments.errors import (
     DuplicatePaymentError,
     IdempotencyKeyReusedError,
     PaymentInProgressError,
+    PaymentUnknownError,
+    SettlementInvalidError,
 )
 from paydesk.payments.office import PaymentOffice
 from paydesk.storage.database import open_database
@@ -121,3 +123,24 @@ def test_the_ledger_answers_alike_on_every_database(
     assert offices[3].payment(made[0].payment_id) == made[0]
     with pytest.raises(IdempotencyKeyReusedError):
         offices[3].pay(a_payment(amount=9), "k0", "r")
+
+
+def test_a_person_is_given_payments_and_settles_them_alike_on_every_database(
+    offices: list[PaymentOffice], bank: RunningSandbox
+) -> None:
+    told = []
+    for number in range(3):
+        bank.order("drop_after", times=3)
+        with pytest.raises(PaymentUnknownError) as error:
+            offices[number].pay(a_payment(amount=number + 1), f"k{number}", "r")
+        told.append(error.value.payment.payment_id)
+    assert [office.after_restore("r") for office in offices] == [3, 0, 0, 0]
+    unknown = offices[0].payments(state="unknown").payments
+    assert [payment.payment_id for payment in unknown] == told[::-1]
+    assert offices[1].settle(told[0], "PR-1", "Ms Roe said so", "r").state == "accepted"
+    with pytest.raises(SettlementInvalidError, match=f"is that of payment {told[0]}"):
+        offices[2].settle(told[1], "PR-1", "Ms Roe said so", "r")
+    assert offices[2].settle(told[1], None, "Ms Roe said so", "r").state == "rejected"
+    (left,) = offices[3].payments(state="unknown").payments
+    assert left.payment_id == told[2]
+    assert offices[3].reconcile() == 0

@@ -51,6 +51,20 @@ def open_database(url: str) -> Engine:
     return engine
 
 
+def open_existing(url: str) -> Engine:
+    """As `open_database`, of a database that is there.
+
+    Raises DatabaseUnavailableError where SQLite would begin an empty one.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise DatabaseUnavailableError(
+            f"There is no database {parsed.database}. Set PAYDESK_HOME or PAYDESK_DATABASE_URL as "
+            "the service has it."
+        )
+    return open_database(url)
+
+
 def connect(url: str) -> Engine:
     """An engine for `url`, whatever shape the database is in."""
     parsed = make_url(url)
