@@ -1,30 +1,48 @@
-"""Each fault of the bank alone: what the caller is told, and where the payment ends."""
+"""Each fault of the bank alone: what the service answers, and where the payment ends."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import trustme
-from payments_bank import RunningSandbox, a_payment, running_sandbox
+from payments_bank import RunningSandbox, running_sandbox
 from payments_clock import Clock
+from payments_service import PaymentService, payment_service
 from sqlalchemy import Engine
 
-from paydesk.errors import PaydeskError
 from paydesk.payments.bank import BankClient
-from paydesk.payments.errors import (
-    BankUnavailableError,
-    PaymentRejectedError,
-    PaymentUnknownError,
-)
-from paydesk.payments.office import PaymentOffice
-from paydesk.payments.payment import Payment, PaymentRecord
 from paydesk.payments.sandbox_faults import FAULTS
+from paydesk.settings import BankSettings
 
 pytest_plugins = ["payments_fixtures"]
 
 _DOCS = Path(__file__).parents[1] / "docs" / "payments.md"
-_STATUS = {PaymentRejectedError: 422, PaymentUnknownError: 504, BankUnavailableError: 503}
 _TRIES = 3
+
+Serve = Callable[..., PaymentService]
+
+
+@pytest.fixture
+def serve(engine: Engine, forest: Path, clock: Clock) -> Iterator[Serve]:
+    """Starts a service in front of a bank; one that stays in its breaker's good books."""
+    with ExitStack() as services:
+
+        def start(settings: BankSettings, *, breaker_failures: int = 100) -> PaymentService:
+            client = BankClient(settings, breaker_failures=breaker_failures, breaker_recovery_s=60)
+            return services.enter_context(
+                payment_service(engine, settings, forest, client=client, clock=clock)
+            )
+
+        yield start
+
+
+@pytest.fixture
+def service(serve: Serve, bank: RunningSandbox) -> PaymentService:
+    return serve(bank.settings())
 
 
 def _table() -> dict[str, list[str]]:
@@ -37,18 +55,23 @@ def _table() -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows}
 
 
-def _pays(office: PaymentOffice, payment: Payment, key: str) -> tuple[str, str]:
-    """What the caller sees, and the id of the payment."""
-    try:
-        made = office.pay(payment, key, "request").payment
-        status = 200
-    except (PaymentRejectedError, PaymentUnknownError, BankUnavailableError) as error:
-        status, made = _STATUS[type(error)], _recorded(error.payment)
-    return f"{status} {made.state}", made.payment_id
+def _payment(answer: httpx.Response) -> dict[str, Any]:
+    """The payment that an answer is about, good or bad."""
+    body: dict[str, Any] = answer.json()
+    payment: dict[str, Any] = body if answer.status_code == 201 else body["payment"]
+    return payment
 
 
-def _recorded(payment: PaymentRecord | None) -> PaymentRecord:
-    assert payment is not None
+def _seen(answer: httpx.Response) -> str:
+    """What the caller sees."""
+    return f"{answer.status_code} {_payment(answer)['state']}"
+
+
+def _now(service: PaymentService, answer: httpx.Response) -> dict[str, Any]:
+    """The payment as it is by now."""
+    looked_up = service.client.get(f"/payment/{_payment(answer)['payment_id']}")
+    assert looked_up.status_code == 200
+    payment: dict[str, Any] = looked_up.json()
     return payment
 
 
@@ -60,23 +83,19 @@ def test_the_table_in_the_docs_has_every_fault_of_the_sandbox() -> None:
 
 @pytest.mark.parametrize("fault", list(FAULTS))
 def test_a_fault_is_answered_and_ended_as_the_docs_say(
-    bank: RunningSandbox, engine: Engine, clock: Clock, fault: str
+    service: PaymentService, bank: RunningSandbox, clock: Clock, fault: str
 ) -> None:
     _, once, always, end, booked = _table()[fault]
-    office = PaymentOffice(engine, bank.settings(), clock=clock)
     bank.order(fault)
-    seen_once, _ = _pays(office, a_payment(amount=1), "once")
+    seen_once = _seen(service.pay("once", amount=1))
     bank.faults.clear()
-    office.close()
-    office = PaymentOffice(engine, bank.settings(), clock=clock)  # With its breaker closed.
     bank.order(fault, times=_TRIES)
-    seen_always, payment_id = _pays(office, a_payment(amount=2), "always")
+    told = service.pay("always", amount=2)
     bank.faults.clear()
     clock.advance(60)
-    office.reconcile()
-    office.close()
+    service.office.reconcile()
     mine = [booking for booking in bank.books.bookings() if booking.amount == "2.00"]
-    assert (seen_once, seen_always, office.payment(payment_id).state, str(len(mine))) == (
+    assert (seen_once, _seen(told), _now(service, told)["state"], str(len(mine))) == (
         once,
         always,
         end,
@@ -88,53 +107,41 @@ def test_a_fault_is_answered_and_ended_as_the_docs_say(
     "fault", [name for name, fault in FAULTS.items() if "token" in fault.calls and name != "slow"]
 )
 def test_faults_of_the_token_endpoint_move_nothing(
-    bank: RunningSandbox, engine: Engine, fault: str
+    service: PaymentService, bank: RunningSandbox, fault: str
 ) -> None:
-    office = PaymentOffice(engine, bank.settings())
     bank.order(fault, "token", times=_TRIES)
+    answer = service.pay("key")
     if fault == "expired_token":  # Forgetting tokens while giving one out hurts nobody.
-        assert office.pay(a_payment(), "key", "r").payment.state == "accepted"
+        assert _seen(answer) == "201 accepted"
     else:
-        with pytest.raises(BankUnavailableError, match="No money moved") as told:
-            office.pay(a_payment(), "key", "r")
-        assert told.value.payment is not None
-        assert told.value.payment.state == "recorded"
+        _is_unavailable(answer)
         assert bank.books.bookings() == []
-    office.close()
 
 
 @pytest.mark.parametrize(
     "fault", [name for name, fault in FAULTS.items() if "status" in fault.calls]
 )
 def test_faults_of_the_status_call_leave_the_payment_as_it_was(
-    bank: RunningSandbox, engine: Engine, clock: Clock, fault: str
+    service: PaymentService, bank: RunningSandbox, clock: Clock, fault: str
 ) -> None:
-    office = PaymentOffice(engine, bank.settings(), clock=clock)
-    made = office.pay(a_payment(), "key", "r").payment
+    made = service.pay("key")
     bank.order(fault, "status", times=_TRIES)
     clock.advance(60)
-    office.reconcile()
-    assert office.payment(made.payment_id).state == "accepted"
+    service.office.reconcile()
+    assert _now(service, made)["state"] == "accepted"
     bank.faults.clear()
     clock.advance(60)
-    office.close()
-    office = PaymentOffice(engine, bank.settings(), clock=clock)
-    office.reconcile()
-    assert office.payment(made.payment_id).bank_status == "ACSC"
-    office.close()
+    service.office.reconcile()
+    assert _now(service, made)["bank_status"] == "ACSC"
 
 
-def test_a_bank_that_nobody_can_connect_to_gets_nothing(
-    bank: RunningSandbox, engine: Engine
-) -> None:
-    office = PaymentOffice(engine, bank.settings(base_url="http://localhost:9"))
-    told = _refused(office)
-    assert "no connection could be made" in str(told)
-    assert told.retry_after_s == 1
-    office.close()
+def test_a_bank_that_nobody_can_connect_to_gets_nothing(serve: Serve, bank: RunningSandbox) -> None:
+    answer = serve(bank.settings(base_url="http://localhost:9")).pay("key")
+    assert "no connection could be made" in _is_unavailable(answer)
+    assert answer.headers["retry-after"] == "1"
 
 
-def test_a_certificate_that_is_not_trusted_ends_the_call(tmp_path: Path, engine: Engine) -> None:
+def test_a_certificate_that_is_not_trusted_ends_the_call(tmp_path: Path, serve: Serve) -> None:
     authority = trustme.CA()
     paths = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key", "authority")}
     issued = authority.issue_cert("localhost")
@@ -142,64 +149,56 @@ def test_a_certificate_that_is_not_trusted_ends_the_call(tmp_path: Path, engine:
     issued.private_key_pem.write_to_path(str(paths["key"]))
     authority.cert_pem.write_to_path(str(paths["authority"]))
     with running_sandbox(tmp_path, certificate=paths["certificate"], key=paths["key"]) as running:
-        office = PaymentOffice(engine, running.settings())
-        assert "its TLS certificate cannot be trusted" in str(_refused(office))
+        refused = serve(running.settings()).pay("key")
+        assert "its TLS certificate cannot be trusted" in _is_unavailable(refused)
         assert running.books.bookings() == []
-        office.close()
-        trusting = PaymentOffice(engine, running.settings(ca_bundle=paths["authority"]))
-        assert trusting.pay(a_payment(), "key", "r").payment.state == "accepted"
-        trusting.close()
+        trusting = serve(running.settings(ca_bundle=paths["authority"]))
+        assert _seen(trusting.pay("key")) == "201 accepted"
 
 
 def test_wrong_credentials_are_told_to_whoever_runs_paydesk_and_not_tried_again(
-    bank: RunningSandbox, engine: Engine
+    serve: Serve, bank: RunningSandbox
 ) -> None:
-    office = PaymentOffice(engine, bank.settings(client_secret="wrong"))
-    told = _refused(office)
-    assert "PAYDESK_BANK_CLIENT_SECRET" in str(told)
-    assert "wrong" not in str(told)
-    assert told.retry_after_s == 60
-    office.close()
+    answer = serve(bank.settings(client_secret="wrong")).pay("key")
+    error = _is_unavailable(answer)
+    assert "PAYDESK_BANK_CLIENT_SECRET" in error
+    assert "wrong" not in error
+    assert answer.headers["retry-after"] == "60"
 
 
 def test_a_refusal_after_an_unanswered_call_is_not_believed(
-    bank: RunningSandbox, engine: Engine, clock: Clock
+    service: PaymentService, bank: RunningSandbox, clock: Clock
 ) -> None:
-    office = PaymentOffice(engine, bank.settings(), clock=clock)
     bank.order("drop_after")
     bank.order("refused")
-    seen, payment_id = _pays(office, a_payment(), "key")
-    assert seen == "504 unknown"
+    told = service.pay("key")
+    assert _seen(told) == "504 unknown"
     bank.order("refused")
-    assert _pays(office, a_payment(), "key") == ("504 unknown", payment_id)
+    again = service.pay("key")
+    assert _seen(again) == "504 unknown"
+    assert _payment(again)["payment_id"] == _payment(told)["payment_id"]
     clock.advance(60)
-    office.reconcile()
-    assert office.payment(payment_id).state == "accepted"
+    service.office.reconcile()
+    assert _now(service, told)["state"] == "accepted"
     assert len(bank.books.bookings()) == 1
-    office.close()
 
 
 def test_after_five_failures_a_dead_bank_is_told_at_once(
-    bank: RunningSandbox, engine: Engine
+    serve: Serve, bank: RunningSandbox
 ) -> None:
-    settings = bank.settings(base_url="http://localhost:9")
-    office = PaymentOffice(
-        engine, settings, client=BankClient(settings, breaker_failures=5, breaker_recovery_s=60)
-    )
+    service = serve(bank.settings(base_url="http://localhost:9"), breaker_failures=5)
     for key in ("a", "b"):
-        with pytest.raises(BankUnavailableError):
-            office.pay(a_payment(), key, "r")
-    with pytest.raises(BankUnavailableError, match="failed several times in a row") as told:
-        office.pay(a_payment(), "c", "r")
-    assert 50 <= told.value.retry_after_s <= 60
-    assert told.value.payment is None
-    office.close()
+        assert service.pay(key).status_code == 503
+    answer = service.pay("c")
+    assert answer.status_code == 503
+    assert "failed several times in a row" in answer.json()["error"]
+    assert 50 <= int(answer.headers["retry-after"]) <= 60
+    assert "payment" not in answer.json()
 
 
-def _refused(office: PaymentOffice) -> BankUnavailableError:
-    with pytest.raises(PaydeskError) as told:
-        office.pay(a_payment(), "key", "r")
-    assert isinstance(told.value, BankUnavailableError)
-    assert told.value.payment is not None
-    assert told.value.payment.state == "recorded"
-    return told.value
+def _is_unavailable(answer: httpx.Response) -> str:
+    """The sentence of a 503 that says that nothing moved, with the payment as recorded."""
+    assert _seen(answer) == "503 recorded"
+    error: str = answer.json()["error"]
+    assert "No money moved" in error
+    return error
