@@ -22,6 +22,7 @@ from paydesk.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from sqlalchemy import Engine
 
     from paydesk.payments.office import PaymentOffice
     from paydesk.payments.payment import PaymentRecord, State
@@ -78,6 +79,29 @@ def serve(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     from paydesk.local import serve as serve_locally  # noqa: PLC0415
 
     serve_locally(Settings(), port, err)
+
+
+@app.command()
+def run(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
+    """Run the service alone, on every interface, as the container image does.
+
+    paydesk run --port 3000
+    """
+    from paydesk.container import run as run_service  # noqa: PLC0415
+
+    run_service(Settings.read(), port)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to date; does nothing when it is.
+
+    paydesk migrate
+    """
+    from paydesk.storage.database import open_database  # noqa: PLC0415
+
+    open_database(Settings.read().database).dispose()
+    out.print("The database is up to date.")
 
 
 @app.command()
@@ -190,14 +214,13 @@ def prune_decisions(
 
     paydesk decisions prune --before 2024-01-01
     """
-    from paydesk.storage.database import open_database  # noqa: PLC0415
     from paydesk.storage.decision_history import DecisionHistory  # noqa: PLC0415
 
     limit = before.replace(tzinfo=UTC)
     if limit > datetime.now(UTC):
         message = f"{limit:%Y-%m-%d} is not over yet; --before takes a date up to today."
         raise PaydeskError(message)
-    history = DecisionHistory(open_database(Settings.read().database))
+    history = DecisionHistory(_database())
     removed = history.prune(int(limit.timestamp()) * 1_000_000)
     out.print(f"Removed {removed:,} decisions from before {limit:%Y-%m-%d}.", highlight=False)
 
@@ -364,9 +387,15 @@ def pull(tracking_uri: TrackingUri = "") -> None:
 
 def _keys() -> "ApiKeys":
     from paydesk.storage.api_keys import ApiKeys  # noqa: PLC0415
+
+    return ApiKeys(_database())
+
+
+def _database() -> "Engine":
     from paydesk.storage.database import open_database  # noqa: PLC0415
 
-    return ApiKeys(open_database(Settings.read().database))
+    settings = Settings.read()
+    return open_database(settings.database, may_migrate=settings.migration == "at_start")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Every setting of Paydesk, once: read from the environment (prefix PAYDESK_)."""
+"""Every setting of Paydesk, once: environment (prefix PAYDESK_) or files in /run/secrets."""
 
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +9,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from paydesk.errors import PaydeskError
 
+# Where Docker, podman, Compose and our Kubernetes manifests mount secrets: a file a setting, named
+# like it, in either case. The environment goes first.
+_SECRETS = Path("/run/secrets")
+_SECRETS_DIR = _SECRETS if _SECRETS.is_dir() else None
+
 
 class SettingsError(PaydeskError):
-    """An environment variable has a value that cannot be used; the message names it."""
+    """A setting has a value that cannot be used; the message names it."""
 
 
 def _split(text: object) -> object:
@@ -39,7 +44,7 @@ class BankSettings(BaseSettings):
     `sandbox` says that the bank is Paydesk's own sandbox; every answer repeats it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PAYDESK_BANK_")
+    model_config = SettingsConfigDict(env_prefix="PAYDESK_BANK_", secrets_dir=_SECRETS_DIR)
 
     base_url: str = ""
     client_id: str = ""
@@ -73,10 +78,17 @@ class BankSettings(BaseSettings):
 class Settings(BaseSettings):
     """What the service, the CLI and training share."""
 
-    model_config = SettingsConfigDict(env_prefix="PAYDESK_")
+    model_config = SettingsConfigDict(env_prefix="PAYDESK_", secrets_dir=_SECRETS_DIR)
 
     home: Path = Field(default=Path(".paydesk"), description="All that Paydesk creates.")
+    scratch: Path | None = Field(
+        default=None, description="What need not outlive the server; empty: the home folder."
+    )
     database_url: str = Field(default="", description="Empty: SQLite in the home folder.")
+    migration: Literal["at_start", "by_hand"] = Field(
+        default="at_start",
+        description="by_hand: only `paydesk migrate` changes the schema, and no start without.",
+    )
     tracking_uri: str = Field(default="", description="Empty: the embedded MLflow store.")
     mlruns: Path = Path("mlruns")
     hold_payments_from: Literal["MEDIUM", "HIGH", "CRITICAL", "NEVER"] = Field(
@@ -109,6 +121,9 @@ class Settings(BaseSettings):
             name = prefix + str(first["loc"][0]).upper()
             message = f"{name} cannot be used: {first['msg']}. Set it right, or unset it."
             raise SettingsError(message) from None
+        except OSError as error:
+            message = f"The secret file {error.filename} cannot be read: {error.strerror}."
+            raise SettingsError(message) from error
         return settings
 
     @property

@@ -33,21 +33,29 @@ class DatabaseUnavailableError(PaydeskError):
     """The database cannot be reached or written; nothing was recorded."""
 
 
-def open_database(url: str) -> Engine:
-    """An engine for `url`, after the schema has been brought up to date.
+class SchemaError(PaydeskError):
+    """The database has another shape than this Paydesk works with."""
+
+
+def open_database(url: str, *, may_migrate: bool = True) -> Engine:
+    """An engine for `url`, after the schema has been brought up to date, if that is allowed.
 
     SQLite runs in WAL mode with synchronous FULL: a commit that returned survives a power cut.
-    Raises DatabaseUnavailableError when the database cannot be opened.
+    Raises DatabaseUnavailableError when the database cannot be opened, SchemaError when its shape
+    is newer, or older and not to be changed.
     """
     try:
         engine = connect(url)
     except OSError as error:
         raise DatabaseUnavailableError(_unavailable(url, error)) from error
     try:
-        migrate(engine)
+        migrate(engine, may_migrate=may_migrate)
     except (SQLAlchemyError, OSError) as error:
         engine.dispose()
         raise DatabaseUnavailableError(_unavailable(url, error)) from error
+    except SchemaError:
+        engine.dispose()
+        raise
     return engine
 
 
@@ -93,15 +101,28 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def migrate(engine: Engine) -> None:
-    """Brings the database to the newest shape; does nothing when it has it."""
+def migrate(engine: Engine, *, may_migrate: bool = True) -> None:
+    """Brings the database to the newest shape; does nothing when it has it. Raises SchemaError."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
-    newest = ScriptDirectory.from_config(config).get_current_head()
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    newest = known[0]
     with engine.connect() as connection:
         present = MigrationContext.configure(connection).get_current_revision()
     if present == newest:
         return
+    if present is not None and present not in known:
+        message = (
+            f"The database has the schema {present[:40]!r} of a newer Paydesk; this one knows up "
+            f"to {newest!r}. Run the newer one, or go back to a backup from before its migration."
+        )
+        raise SchemaError(message)
+    if not may_migrate:
+        message = (
+            f"The database needs a migration, from {present or 'nothing'!r} to {newest!r}: make a "
+            "backup and run `paydesk migrate` with the same settings, then start again."
+        )
+        raise SchemaError(message)
     with writing(engine) as connection:
         if connection.dialect.name == "postgresql":
             # Another worker's migration may take long; this one waits for it.
@@ -139,7 +160,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _unavailable(url: str, error: Exception) -> str:
-    reason = getattr(error, "orig", None) or error
+    # A driver's reason may have several lines; a log wants one.
+    reason = " ".join(str(getattr(error, "orig", None) or error).split())
     return (
         f"The database {make_url(url).render_as_string(hide_password=True)} cannot be opened: "
         f"{reason}. Check PAYDESK_DATABASE_URL, and that its folder can be written."

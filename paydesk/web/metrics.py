@@ -147,7 +147,8 @@ class _Payments(Collector):
 def server_folder(home: Path) -> Path:
     """The folder that the workers of this server share; those of servers that ended are removed."""
     metrics = home / "metrics"
-    parent = psutil.Process(os.getppid())
+    # In a container the server is the first process and has no parent to see.
+    parent = psutil.Process(os.getppid() or os.getpid())
     mine = metrics / f"{parent.pid}-{int(parent.create_time())}"
     mine.mkdir(parents=True, exist_ok=True)
     for other in metrics.iterdir():

@@ -28,10 +28,11 @@ class NoKeyError(PaydeskError):
 def check(settings: Settings) -> None:
     """Brings the database up to date, and says in one sentence what keeps the service from serving.
 
-    Runs once, before the workers. Raises DatabaseUnavailableError, RulesError or NoKeyError.
+    Runs once, before the workers. Raises DatabaseUnavailableError, SchemaError, RulesError or
+    NoKeyError.
     """
     RuleBook.read(settings.rules_file or SHIPPED)
-    engine = open_database(settings.database)
+    engine = open_database(settings.database, may_migrate=settings.migration == "at_start")
     try:
         if settings.access == "keys" and not ApiKeys(engine).in_force():
             message = (
@@ -54,9 +55,9 @@ class Worker:
         self._log = RequestLog()
         for model in (risk, entities):
             serving_form.check(Path(model.path), str(model.info.metadata.get("serving_sha256", "")))
-        engine = open_database(settings.database)
+        engine = open_database(settings.database, may_migrate=settings.migration == "at_start")
         models = {model.tag.name: version_of(model) for model in (risk, entities)}
-        metrics = Metrics(server_folder(settings.home.resolve()), models)
+        metrics = Metrics(server_folder((settings.scratch or settings.home).resolve()), models)
         self.application = Application.open(settings, engine, metrics, risk, entities)
         self._keyring: Keyring | None = None
         http.bind(self.application, self._gate(settings, engine), self._log, settings)
