@@ -24,7 +24,7 @@ $(error The path of this checkout has a blank, which make cannot take: move it t
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check ui bento lock clean
+.PHONY: help serve test check ui bento image lock clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,10 +50,14 @@ bento: $(STATE)/train.stamp ## Build the bento with the champion models inside
 	@$(PY) -m training.first
 	@$(PY) -m bentoml build
 
+image: $(STATE)/image.stamp ## Build the container image of the champion models (BASE=image@sha256:…)
+	@$(PY) -m training.first
+	@$(PY) -m deploy.image --base "$(BASE)"
+
 lock: $(STATE)/test.stamp ## Resolve the requirements anew, with hashes
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header requirements/bootstrap.in -o requirements/bootstrap.txt
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header requirements/test.in -o requirements/test.txt
-	@for group in train serve; do $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header -c requirements/test.txt requirements/$$group.in -o requirements/$$group.txt; done
+	@for group in image train serve build; do $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header -c requirements/test.txt requirements/$$group.in -o requirements/$$group.txt; done
 
 clean: ## Remove .paydesk/: environment, Bento store, database, caches (mlruns/ stays)
 	@rm -rf $(STATE)
@@ -72,6 +76,11 @@ $(STATE)/train.stamp: $(STATE)/venv.stamp requirements/train.txt pyproject.toml
 	@echo "Installing the locked dependencies."
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements/train.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(STATE)/image.stamp: $(STATE)/train.stamp requirements/image.txt
+	@echo "Installing what builds the image."
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements/image.txt
 	@touch $@
 
 $(STATE)/test.stamp: $(STATE)/train.stamp requirements/test.txt

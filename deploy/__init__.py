@@ -1,0 +1,1 @@
+"""From the champions to a container image, and what runs it."""
