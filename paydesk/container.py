@@ -26,8 +26,7 @@ def run(settings: Settings, port: int) -> None:
     Not `bentoml serve`: its supervisor is a second process of some 60 MB that takes commands from
     any local user on a TCP port. What restarts and multiplies processes is the container platform.
     """
-    # The first process of a container has no default for SIGTERM; and uvicorn, after its clean
-    # end, hands the signal on to whoever had it before.
+    # uvicorn, after its clean end, hands the signal on to whoever had it before: that is exit 0.
     signal.signal(signal.SIGTERM, _end)
     os.umask(0o077)
     if not settings.database_url:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from paydesk.errors import PaydeskError
 
@@ -121,9 +122,14 @@ class Settings(BaseSettings):
             name = prefix + str(first["loc"][0]).upper()
             message = f"{name} cannot be used: {first['msg']}. Set it right, or unset it."
             raise SettingsError(message) from None
-        except OSError as error:
-            message = f"The secret file {error.filename} cannot be read: {error.strerror}."
-            raise SettingsError(message) from error
+        except UnreadableError as error:
+            message = f"A setting cannot be used: {error}."
+            if isinstance(cause := error.__cause__, OSError):
+                message = (
+                    f"The secret file {cause.filename} cannot be read ({cause.strerror}): let the "
+                    "user that Paydesk runs as read it."
+                )
+            raise SettingsError(message) from None
         return settings
 
     @property

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from paydesk.errors import PaydeskError
 
+_LONGEST_S = 600
+
 
 class EngineError(PaydeskError):
     """There is no container engine, or it refused; the message has its words."""
@@ -59,6 +61,14 @@ class Engine:
         return self._run("image", "inspect", image).returncode == 0
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 (our own words)
-            [self.command, *words], capture_output=True, text=True, check=False
-        )
+        try:
+            return subprocess.run(  # noqa: S603 (our own words)
+                [self.command, *words],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_LONGEST_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            message = f"`{self.command} {words[0]}` did not end within {_LONGEST_S} s. Try again."
+            raise EngineError(message) from error
