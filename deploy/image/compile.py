@@ -1,6 +1,6 @@
 """Runs while the image is built: bytecode of the modules that the service loads, and of no other.
 
-Half of what is installed is never imported (dialects, lexers, clients of clouds): 40 MB of bytecode
+Much of what is installed is never imported (dialects, lexers, clients of clouds): 20 MB of bytecode
 that nobody would read. The bytecode is not checked against its source's time, which the image sets
 to 1970, and so it is the same in every build.
 """
