@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from paydesk.entities.candidates import parties, units
 from paydesk.entities.evaluation import HoldoutError, evaluate
+from paydesk.entities.evidence import Mail
 from paydesk.entities.mail import read_files
-from paydesk.entities.reader import EXAMPLES, MODEL, Reader, verify
+from paydesk.entities.reader import EXAMPLES, LONGEST, MODEL, Reader, verify
+from paydesk.entities.tagger import TokenSpan
+from paydesk.entities.tokens import tokenize
 from paydesk.serving_form import ServingFormError
 from training.emails import load_corpus, write_holdout
 from training.entities_fit import fit
@@ -34,6 +38,26 @@ def reader(folder: Path) -> Reader:
 def _form(reader: Reader, text: str) -> tuple[str | None, ...]:
     answer = reader.read(text)
     return answer.amount, answer.currency, answer.accountA, answer.accountB
+
+
+def test_a_mail_without_end_is_weighed_in_part() -> None:
+    text = "Bob Ltd owes 7.50 " * 2_000
+    tokens = tokenize(text)
+    found = [TokenSpan(i, i + 1, "ORG", 0.9) for i in range(0, len(tokens) - 3, 4)]
+    steps = units(tokens, found)
+    assert len(parties(steps, tokens, text)[0].mentions) == 20
+    start, end = Mail(tokens, steps).sentence(3_000)
+    assert end - start <= 121
+    names = "".join(f"Firm{n} Ltd " for n in range(500))
+    tokens = tokenize(names)
+    several = [TokenSpan(i, i + 1, "ORG", 0.9) for i in range(0, len(tokens), 2)]
+    assert len(parties(units(tokens, several), tokens, names)) == 60
+
+
+def test_what_is_too_long_is_read_in_part_and_says_so(reader: Reader) -> None:
+    answer = reader.read(PLAIN + " x" * LONGEST)
+    assert answer.amount == "540.00"
+    assert "Only the first 50,000 of" in answer.notes[-1]
 
 
 def test_a_plain_request_fills_the_form(reader: Reader) -> None:

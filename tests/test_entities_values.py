@@ -97,3 +97,28 @@ def test_a_word_that_is_no_currency_has_none() -> None:
 )
 def test_a_name_loses_honorific_possessive_and_line_breaks(written: str, value: str) -> None:
     assert name(written) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("Beneficiary Her Majesty's Hounds Kennels", "Her Majesty's Hounds Kennels"),
+        ("ACCT MUSTAPHA OIL & GAS VENTURES 0072219384", "MUSTAPHA OIL & GAS VENTURES"),
+        ("BRAYE QUAY MARINA PLEASE", "BRAYE QUAY MARINA"),
+        ("Ennistymon Historical Society. YES Padraig", "Ennistymon Historical Society"),
+        ("drainiacs.", "drainiacs"),
+        ("KPT Elektro, spol. s r.o.", "KPT Elektro, spol. s r.o."),
+        ("Sr. Mary's Convent School", "Sr. Mary's Convent School"),
+        ("Lady Bay Bakers", "Lady Bay Bakers"),
+        ("Studio 54", "Studio 54"),
+    ],
+)
+def test_what_the_tagger_took_too_much_of_is_cut_off(written: str, value: str) -> None:
+    assert name(written) == value
+
+
+def test_titles_go_from_a_person_and_dots_stay_with_what_they_abbreviate() -> None:
+    assert name("Advocate Golam Mostafa Tarafder", person=True) == "Golam Mostafa Tarafder"
+    assert name("Kalinga Stevedores & Co", dotted=True) == "Kalinga Stevedores & Co."
+    assert name("Agnieszka B", person=True, dotted=True) == "Agnieszka B."
+    assert name("Eastern Refractories Ltd", dotted=True) == "Eastern Refractories Ltd"

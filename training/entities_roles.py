@@ -58,6 +58,9 @@ def example(case: Case, mail: Mail) -> Example | None:
     if payee is None or payer is None or amount is None:
         return None
     parties: list[Option | None] = [*case.parties, None]
+    one, other = parties[payee], parties[payer]
+    if one is not None and other is not None and overlap(one, other):
+        return None
     amounts: list[Option | None] = [*case.sums, None]
     built = Example(
         [*(p.evidence for p in case.parties), frozenset(none_evidence(case, "parties"))],
@@ -66,12 +69,12 @@ def example(case: Case, mail: Mail) -> Example | None:
         payer=payer,
         amount=amount,
     )
-    for i, one in enumerate(parties):
-        for j, other in enumerate(parties):
-            if one is None or other is None or not overlap(one, other):
-                built.pairs.append((i, j, case.pair(one, other)))
+    for i, first in enumerate(parties):
+        for j, second in enumerate(parties):
+            if first is None or second is None or not overlap(first, second):
+                built.pairs.append((i, j, case.pair(first, second)))
         for j, sum_ in enumerate(amounts):
-            built.shares.append((i, j, case.share(one, sum_)))
+            built.shares.append((i, j, case.share(first, sum_)))
     return built
 
 

@@ -8,6 +8,10 @@ from paydesk.entities.names import name
 from paydesk.entities.tagger import TokenSpan
 from paydesk.entities.tokens import Token
 
+# More than any mail that a person wrote has: every pair of parties is weighed.
+_MOST_CANDIDATES = 60
+_MOST_MENTIONS = 20
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -65,6 +69,12 @@ def surface(unit: Unit, tokens: Sequence[Token], text: str) -> str:
     return text[tokens[unit.first].start : tokens[unit.last].end]
 
 
+def party_name(unit: Unit, tokens: Sequence[Token], text: str) -> str:
+    """The name of a party as it goes on the form."""
+    dotted = text[tokens[unit.last].end :].startswith(".")
+    return name(surface(unit, tokens, text), person=unit.kind == "PER", dotted=dotted)
+
+
 def parties(steps: Sequence[Unit], tokens: Sequence[Token], text: str) -> list[Candidate]:
     """The parties named, in order; short forms fall together with the fullest name."""
     found: list[Candidate] = []
@@ -72,13 +82,13 @@ def parties(steps: Sequence[Unit], tokens: Sequence[Token], text: str) -> list[C
     for place, step in enumerate(steps):
         if step.kind not in ("PER", "ORG"):
             continue
-        written = name(surface(step, tokens, text))
+        written = party_name(step, tokens, text)
         if not written:
             continue
         key = name_key(written)
         for known, words in zip(found, keys, strict=True):
             if is_short_form(key, words) or is_short_form(words, key):
-                known.mentions.append(place)
+                _mention(known, place)
                 if len(key) > len(words) or (
                     len(key) == len(words) and _dressed(written) >= _dressed(known.value)
                 ):
@@ -86,8 +96,9 @@ def parties(steps: Sequence[Unit], tokens: Sequence[Token], text: str) -> list[C
                     words[:] = key
                 break
         else:
-            found.append(Candidate(written, [place]))
-            keys.append(key)
+            if len(found) < _MOST_CANDIDATES:
+                found.append(Candidate(written, [place]))
+                keys.append(key)
     return found
 
 
@@ -102,11 +113,16 @@ def sums(steps: Sequence[Unit], tokens: Sequence[Token], text: str) -> list[Cand
             continue
         plain = value.rstrip("0").rstrip(".") if "." in value else value
         if plain in found:
-            found[plain].mentions.append(place)
+            _mention(found[plain], place)
             found[plain].value = max(found[plain].value, value, key=len)
-        else:
+        elif len(found) < _MOST_CANDIDATES:
             found[plain] = Candidate(value, [place])
     return list(found.values())
+
+
+def _mention(candidate: Candidate, place: int) -> None:
+    if len(candidate.mentions) < _MOST_MENTIONS:
+        candidate.mentions.append(place)
 
 
 def name_key(written: str) -> list[str]:

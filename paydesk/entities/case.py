@@ -9,8 +9,8 @@ from paydesk.entities.candidates import (
     is_short_form,
     name_key,
     parties,
+    party_name,
     sums,
-    surface,
     units,
 )
 from paydesk.entities.evidence import (
@@ -22,7 +22,6 @@ from paydesk.entities.evidence import (
     share_evidence,
     sum_evidence,
 )
-from paydesk.entities.names import name
 from paydesk.entities.tagger import TokenSpan
 from paydesk.entities.tokens import Token
 
@@ -99,7 +98,7 @@ def _near_options(
     found = []
     for span in sorted(near, key=lambda s: -s.probability)[:_MOST_NEAR]:
         view, place = mail.with_name(span)
-        written = name(surface(view.steps[place], mail.tokens, text))
+        written = party_name(view.steps[place], mail.tokens, text)
         if not written or written in known:
             continue
         known.add(written)
@@ -107,7 +106,7 @@ def _near_options(
         key = name_key(written)
         for party, words in keys:
             if is_short_form(words, key):
-                taken = [mail.steps[p] for p in party.mentions]
+                taken = {mail.steps[p] for p in party.mentions}
                 mentions += [i for i in view.names if i != place and view.steps[i] in taken]
         candidate = Candidate(written, sorted(mentions))
         number = sum(i < place for i in view.names)

@@ -1,6 +1,7 @@
 """Turns units and candidates into the evidence that decides on roles: sets of feature strings."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -13,6 +14,8 @@ from paydesk.entities.tagger import TokenSpan
 from paydesk.entities.tokens import Token
 from paydesk.entities.zones import split_lines, zones
 
+_SENTENCE = 60  # units on either side of a mention that count as its sentence
+_HEAD = 8  # units of a line's head that are looked at
 _REACH = 10  # units on either side of a mention that a turn of phrase may span
 _PLAIN = {"<P>": "N", "<O>": "N", "<M>": "M", "<D>": "D", "<R>": "R", "<C>": "C"}
 _CANDIDATES = frozenset(["<P>", "<O>", "<M>"])
@@ -63,6 +66,8 @@ class Mail:
         self._counts: list[tuple[int, int, int]] | None = None
         self.names = [i for i, step in enumerate(self.steps) if step.kind in _NAMES]
         self.sums = [i for i, step in enumerate(self.steps) if step.kind == "SUM"]
+        ends = [i for i, step in enumerate(self.steps) if step.kind == "line"]
+        self._lines = [0, *(i + 1 for i in ends)]
 
     def count_between(self, start: int, end: int) -> tuple[int, int, int]:
         """How many line ends, sentence ends, and names or sums there are from `start` to `end`."""
@@ -78,20 +83,21 @@ class Mail:
         return x - a, y - b, z - c
 
     def sentence(self, place: int) -> tuple[int, int]:
-        """The units of the sentence, at most a line, round `place`: from, to (not included)."""
+        """The units of the sentence, at most a line, round `place`: from, to (not included).
+
+        What is farther off is left out, so that a mail of one sentence takes no longer than others.
+        """
         start = place
-        while start and not self._closes(start - 1):
+        while start and place - start < _SENTENCE and not self._closes(start - 1):
             start -= 1
         end = place
-        while end < len(self.steps) and not self._closes(end):
+        while end < len(self.steps) and end - place < _SENTENCE and not self._closes(end):
             end += 1
         return start, min(end + 1, len(self.steps))
 
     def line_start(self, place: int) -> int:
         """The first unit of the line of `place`."""
-        while place and self.steps[place - 1].kind != "line":
-            place -= 1
-        return place
+        return self._lines[bisect_right(self._lines, place) - 1]
 
     def _closes(self, place: int) -> bool:
         step = self.steps[place]
@@ -221,7 +227,11 @@ def share_evidence(mail: Mail, payee: Sequence[int], amount: Sequence[int]) -> s
 
 def _nearest(ours: Sequence[int], theirs: Sequence[int], all_theirs: Sequence[int]) -> bool:
     best = min(abs(x - y) for x in ours for y in theirs)
-    return all(abs(x - y) >= best for x in ours for y in all_theirs)
+    for x in ours:
+        beside = bisect_left(all_theirs, x)
+        if any(abs(x - y) < best for y in all_theirs[max(beside - 1, 0) : beside + 1]):
+            return False
+    return True
 
 
 def _relation(mail: Mail, ours: Sequence[int], theirs: Sequence[int]) -> set[str]:
@@ -308,8 +318,9 @@ def _context(mail: Mail, place: int, peers: Sequence[int]) -> set[str]:
         found |= {f"p={word}" for word in mail.words[max(back, start - 12) : start]}
     found |= {f"f={word}" for word in mail.words[end : end + 8]}
     found.add(f"sent={'?' if mail.words[end - 1] == '?' else ''}")
-    before = [i for i in peers if start <= i < place]
-    after = [i for i in peers if place < i < end]
+    here = bisect_left(peers, place)
+    before = peers[bisect_left(peers, start) : here]
+    after = peers[bisect_right(peers, place) : bisect_left(peers, end)]
     found.add(f"peers={min(len(before), 2)}|{min(len(after), 2)}")
     if before:
         found |= {f"pb={word}" for word in mail.words[before[-1] + 1 : place][:6]}
@@ -357,7 +368,7 @@ def _address(mail: Mail, place: int) -> set[str]:
 
 def _line(mail: Mail, place: int) -> set[str]:
     start = mail.line_start(place)
-    head = mail.words[start:place]
+    head = mail.words[start : min(place, start + _HEAD)]
     found = {f"zone@={mail.zone_of[mail.steps[place].first]}"}
     if ":" in head[:7]:
         label = head[: head.index(":")]
@@ -368,7 +379,8 @@ def _line(mail: Mail, place: int) -> set[str]:
         found.add(f"head={'_'.join(head[:3])}")
         found |= {f"headw={word}" for word in head}
     if place == start or len(head) <= 1:
-        above = mail.words[mail.line_start(start - 1) : start - 1] if start else []
+        last = start - 1
+        above = mail.words[max(mail.line_start(last), last - _HEAD) : last] if start else []
         found |= {f"above={word}" for word in above[-4:]}
         if above:
             found.add(f"above-end={above[-1]}")
@@ -390,31 +402,29 @@ def _to_names(mail: Mail, place: int) -> set[str]:
 def _bridge(mail: Mail, place: int, others: Sequence[int], letter: str) -> set[str]:
     # What stands between this mention and the nearest of the other kind, on either side.
     found = set()
-    before = [i for i in others if i < place]
-    after = [i for i in others if i > place]
+    before = others[: bisect_left(others, place)][-1:]
+    after = others[bisect_right(others, place) :][:1]
     if before:
-        between = mail.words[before[-1] + 1 : place]
+        between = mail.words[max(before[-1] + 1, place - _REACH) : place]
         found.add(f"{letter}<{min(len(between), 8)}")
         if len(between) <= 5:
             found.add(f"{letter}<={'_'.join(between)}")
         found |= {
             f"{letter}<c={name}"
-            for i in range(before[-1] + 1, place)
+            for i in range(max(before[-1] + 1, place - _REACH), place)
             for name in mail.classes[i]
-            if place - i <= 10
         }
     else:
         found.add(f"{letter}<none")
     if after:
-        between = mail.words[place + 1 : after[0]]
+        between = mail.words[place + 1 : min(after[0], place + 1 + _REACH)]
         found.add(f"{letter}>{min(len(between), 8)}")
         if len(between) <= 5:
             found.add(f"{letter}>={'_'.join(between)}")
         found |= {
             f"{letter}>c={name}"
-            for i in range(place + 1, after[0])
+            for i in range(place + 1, min(after[0], place + 1 + _REACH))
             for name in mail.classes[i]
-            if i - place <= 10
         }
     else:
         found.add(f"{letter}>none")

@@ -2,17 +2,48 @@
 
 import re
 
+from paydesk.entities.lexicon import COMPANY_SUFFIXES
+
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s?$")
 # Only what never begins a name itself, as "Sri" and "Doña" may.
 _HONORIFICS = frozenset(["mr", "mrs", "ms", "miss", "mx", "dr", "m/s", "messrs", "herr", "frau"])
+# Of a person these are no part of the name; a firm may begin with them.
+_TITLES = _HONORIFICS | frozenset(
+    ["adv", "advocate", "prof", "professor", "rev", "revd", "kum", "mawlana", "sir", "lady", "lord"]
+)
+_LABELS = frozenset(["a/c", "acct", "beneficiary", "payee", "therefore"])
+_CLOSINGS = frozenset(["please", "pls", "plz"])
 _QUOTING = re.compile(r"\n[>\s]*")
+_NEXT_SENTENCE = re.compile(r"(?<=[a-z]{5})\. (?=[A-Z]).*$")
+_ACCOUNT_NUMBER = re.compile(r"\d{6,}")
+# What is written with a dot wherever it stands: the dot is the name's, not the sentence's.
+_DOTTED = frozenset(["co", "bros", "inc", "corp"])
 
 
-def name(written: str) -> str:
+def name(written: str, *, person: bool = False, dotted: bool = False) -> str:
     """The name without honorific, possessive "'s" and line breaks: "M/s Annamalai
     Boiler\\nLeasing's" is "Annamalai Boiler Leasing".
+
+    What the tagger took too much of is cut off: a label before it, an account's number, a "please"
+    or the next sentence behind it. `person` loses titles too. `dotted`: a dot follows in the mail,
+    which belongs to the name where it abbreviates.
     """
-    words = _QUOTING.sub(" ", written).split()
-    while len(words) > 1 and words[0].lower().strip(".") in _HONORIFICS:
+    words = _NEXT_SENTENCE.sub("", _QUOTING.sub(" ", written)).split()
+    before = _TITLES | _LABELS if person else _HONORIFICS | _LABELS
+    while len(words) > 1 and words[0].lower().strip(".:") in before:
         words.pop(0)
-    return _POSSESSIVE.sub("", " ".join(words).strip(' ,;:"“”'))
+    while len(words) > 1 and (
+        words[-1].lower().strip(".") in _CLOSINGS or _ACCOUNT_NUMBER.fullmatch(words[-1])
+    ):
+        words.pop()
+    plain = _POSSESSIVE.sub("", " ".join(words).strip(' ,;:"“”'))
+    last = plain.rsplit(" ", 1)[-1]
+    if dotted and " " in plain and (last.lower() in _DOTTED or re.fullmatch("[A-Z]", last)):
+        return f"{plain}."
+    if last.endswith(".") and len(last) > 5 and not _abbreviated(last[:-1]):
+        return plain[:-1]
+    return plain
+
+
+def _abbreviated(word: str) -> bool:
+    return "." in word or word.lower() in COMPANY_SUFFIXES

@@ -22,6 +22,7 @@ ROLES = "roles.json"
 MODEL = "model.json"
 EXAMPLES = "examples.json"
 
+LONGEST = 50_000  # characters: some 20 pages; a mail that is longer carries its history
 _LIKELY = 0.05  # an alternative less probable than this is not worth a person's look
 _MOST_ALTERNATIVES = 3
 
@@ -58,11 +59,16 @@ class Reader:
         return self._tagger.tags(token_features(text, tokenize(text)))
 
     def read(self, text: str) -> Reading:
-        """What `text` asks to be paid."""
-        tokens = tokenize(text)
-        spans, near = self._tagger.read(token_features(text, tokens))
-        case = lay_out(text, tokens, spans, near)
-        return reading(case, self._roles.decide(case), self._roles.threshold, self._calibration)
+        """What `text` asks to be paid; what comes after LONGEST characters is not read."""
+        read = text[:LONGEST]
+        tokens = tokenize(read)
+        spans, near = self._tagger.read(token_features(read, tokens))
+        case = lay_out(read, tokens, spans, near)
+        found = reading(case, self._roles.decide(case), self._roles.threshold, self._calibration)
+        if len(text) > LONGEST:
+            note = f"Only the first {LONGEST:,} of {len(text):,} characters were read."
+            return found.model_copy(update={"notes": [*found.notes, note]})
+        return found
 
 
 def verify(folder: Path) -> None:
