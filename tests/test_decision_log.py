@@ -119,6 +119,30 @@ def test_migrating_again_and_from_many_threads_does_no_harm(tmp_path: Path) -> N
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://user:s3cret@localhost/db",
+        "mysql://user:s3cret@localhost/db",
+        "postgres://user:s3cret@localhost:abc/db",
+        "s3cret",
+    ],
+)
+def test_an_address_of_another_kind_is_one_sentence_without_its_password(url: str) -> None:
+    with pytest.raises(
+        DatabaseUnavailableError, match="no address that Paydesk can use"
+    ) as refused:
+        open_database(url)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_password_in_the_query_is_not_shown() -> None:
+    url = f"postgres://127.0.0.1:{free_port()}/db?user=u&password=s3cret"
+    with pytest.raises(DatabaseUnavailableError, match="cannot be opened") as refused:
+        open_database(url)
+    assert "s3cret" not in str(refused.value)
+
+
 def test_an_unusable_database_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a database, and long enough to be seen as one" * 40)
     with pytest.raises(DatabaseUnavailableError, match="cannot be opened"):

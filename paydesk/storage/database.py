@@ -1,5 +1,6 @@
 """Opens the one database, with the durability that money needs, in its newest shape."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from paydesk.errors import PaydeskError
@@ -25,6 +26,7 @@ _POSTGRES = {
     "tcp_user_timeout": 10_000,
     "options": f"-c lock_timeout={_BUSY_MS}",
 }
+_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 _WRITES = {"paydesk_writes": True}
 _MIGRATION_LOCK = 0x70617964
 
@@ -49,11 +51,12 @@ def open_database(url: str, *, may_migrate: bool = True) -> Engine:
     except OSError as error:
         raise DatabaseUnavailableError(_unavailable(url, error)) from error
     try:
+        _refuse_encoding(engine)
         migrate(engine, may_migrate=may_migrate)
     except (SQLAlchemyError, OSError) as error:
         engine.dispose()
         raise DatabaseUnavailableError(_unavailable(url, error)) from error
-    except SchemaError:
+    except PaydeskError:
         engine.dispose()
         raise
     return engine
@@ -64,7 +67,7 @@ def open_existing(url: str) -> Engine:
 
     Raises DatabaseUnavailableError where SQLite would begin an empty one.
     """
-    parsed = make_url(url)
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         raise DatabaseUnavailableError(
             f"There is no database {parsed.database}. Set PAYDESK_HOME or PAYDESK_DATABASE_URL as "
@@ -74,11 +77,12 @@ def open_existing(url: str) -> Engine:
 
 
 def connect(url: str) -> Engine:
-    """An engine for `url`, whatever shape the database is in."""
-    parsed = make_url(url)
+    """An engine for `url`, whatever shape the database is in.
+
+    Raises DatabaseUnavailableError for a URL of another kind.
+    """
+    parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
         return create_engine(
             parsed, pool_pre_ping=True, connect_args=_POSTGRES, hide_parameters=True
         )
@@ -159,10 +163,45 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _parsed(url: str) -> URL:
+    try:
+        # The short name is how hosting providers write it.
+        parsed = make_url(re.sub("^postgres(ql)?://", "postgresql+psycopg://", url))
+        usable = parsed.drivername in _DRIVERS
+    except (ArgumentError, ValueError):
+        usable = False
+    if not usable:
+        # Not even in part is it shown: who knows where its password is.
+        raise DatabaseUnavailableError(
+            "PAYDESK_DATABASE_URL is no address that Paydesk can use: give "
+            "postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:////FOLDER/FILE.db, or leave it "
+            "out for SQLite in PAYDESK_HOME."
+        )
+    return parsed
+
+
+def _refuse_encoding(engine: Engine) -> None:
+    """A PostgreSQL database of another encoding cannot keep the texts of all callers."""
+    if engine.dialect.name != "postgresql":
+        return
+    try:
+        with engine.connect() as connection:
+            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    except TypeError:  # The driver gives bytes for texts of no known encoding.
+        encoding = "SQL_ASCII"
+    if encoding != "UTF8":
+        raise DatabaseUnavailableError(
+            f"The PostgreSQL database has the encoding {encoding}; make one with UTF8: "
+            "CREATE DATABASE paydesk ENCODING 'UTF8' TEMPLATE template0."
+        )
+
+
 def _unavailable(url: str, error: Exception) -> str:
     # A driver's reason may have several lines; a log wants one.
     reason = " ".join(str(getattr(error, "orig", None) or error).split())
+    # The query may have a password of its own.
+    shown = _parsed(url).set(query={}).render_as_string(hide_password=True)
     return (
-        f"The database {make_url(url).render_as_string(hide_password=True)} cannot be opened: "
+        f"The database {shown} cannot be opened: "
         f"{reason}. Check PAYDESK_DATABASE_URL, and that its folder can be written."
     )
