@@ -281,6 +281,8 @@ _PATHS: tuple[tuple[int, str], ...] = (
     (404, "/transaction/'; DROP TABLE decisions; --"),
     (400, "/transaction/a%00b"),
     (400, "/transaction/%00"),
+    (400, "/transaction/TX0042%0A"),
+    (400, "/hello%0A"),
     (400, "/hello?name=%00"),
     (400, "/hello?name=a&name=b"),
     (400, "/stats?%00"),

@@ -19,6 +19,7 @@ from paydesk.risk.transaction import Level
 from paydesk.storage.database import open_database
 from paydesk.storage.decision_history import DecisionFilter, DecisionHistory
 from paydesk.storage.tables import decisions
+from paydesk.web.decision_table import disarmed
 
 pytest_plugins = ["payments_fixtures"]
 
@@ -102,6 +103,21 @@ def test_an_export_is_streamed_whole_and_its_formulas_are_disarmed(
         assert [line["tx_id"] for line in lines] == [f"'=cmd|{n}" for n in reversed(range(25_000))]
         assert lines[0]["store"] == 'Köln, "Süd"\n'
         assert client.get("/decisions?limit=1").json()["decisions"][0]["tx_id"] == "=cmd|24999"
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("x;=1+1;", "'x =1+1 "),
+        ("\n=1+1", "' =1+1"),
+        ("＝1+1", "'＝1+1"),
+        ("+48 22", "'+48 22"),
+        ("a=b; c", "a=b; c"),
+        ("café; tea", "café; tea"),
+    ],
+)
+def test_no_cell_of_an_export_is_a_formula_whatever_separates_cells(text: str, cell: str) -> None:
+    assert disarmed(text) == cell
 
 
 def test_many_workers_and_servers_write_one_log(

@@ -65,6 +65,62 @@ def test_a_held_payment_goes_with_an_override_once(
     assert len(bank.books.bookings()) == 1
 
 
+def test_one_word_is_good_for_one_payment_whatever_decision_it_names(
+    client: httpx.Client, bank: RunningSandbox, engine: Engine
+) -> None:
+    override = _held(client)
+    assert _pay(client, "one", override=override).status_code == 201
+    with engine.connect() as connection:
+        known = connection.execute(select(tables.decisions.c.decision_id)).scalars().all()
+    assert len(known) == 2
+    for number, decision_id in enumerate(known):
+        other = {"decision_id": decision_id, "reason": "the annual premium"}
+        assert _pay(client, f"again-{number}", override=other).status_code == 422
+    assert len(bank.books.bookings()) == 1
+
+
+def test_two_keys_are_no_key(client: httpx.Client, bank: RunningSandbox) -> None:
+    headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    answer = client.post("/payment", json={**_BODY, "amount": "10.00"}, headers=headers)
+    assert answer.status_code == 400
+    assert "several Idempotency-Key" in answer.json()["error"]
+    assert bank.books.bookings() == []
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("amount", "100.000000000000001"),
+        ("executionDate", "1893456000"),
+        ("executionDate", '"1893456000"'),
+        ("executionDate", '"9999-12-31"'),
+        ("currency", '"\u017fek"'),
+    ],
+)
+def test_what_the_contract_does_not_allow_is_not_guessed_at(
+    client: httpx.Client, bank: RunningSandbox, member: str, value: str
+) -> None:
+    members = {"accountA": '"Alice"', "accountB": '"Bob"', "amount": '"10.00"', member: value}
+    body = ", ".join(f'"{name}": {text}' for name, text in members.items())
+    answer = client.post("/payment", content=f"{{{body}}}".encode())
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["errors"][0]["field"] == member
+    assert bank.books.bookings() == []
+
+
+def test_a_number_pays_just_the_digits_that_were_written(
+    client: httpx.Client, bank: RunningSandbox
+) -> None:
+    answer = client.post("/payment", content=b'{"accountA":"A1","accountB":"B1","amount":1234.10}')
+    assert answer.json()["amount"] == "1234.10"
+    assert len(bank.books.bookings()) == 1
+
+
+def test_a_reason_has_to_be_seen(client: httpx.Client) -> None:
+    override = {**_held(client), "reason": "\u200b\u200b\u200b"}
+    assert _pay(client, override=override).status_code == 400
+
+
 def test_a_decision_about_another_payment_lets_nothing_through(client: httpx.Client) -> None:
     override = _held(client)
     answer = _pay(client, amount="9001.00", override=override)

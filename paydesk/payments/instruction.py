@@ -54,6 +54,9 @@ _NEEDED: dict[str, Callable[[str], str]] = {
 }
 
 
+_FARTHEST_DAYS = 366
+
+
 def missing_settings(bank: BankSettings) -> list[str]:
     """The environment variables without which no payment can be made; empty: all is there.
 
@@ -66,6 +69,9 @@ def missing_settings(bank: BankSettings) -> list[str]:
     plain = bank.sandbox and bank.base_url.startswith("http://") and is_loopback(bank.base_url)
     if bank.base_url and not (plain or bank.base_url.startswith("https://")):
         missing.insert(0, f"{_PREFIX}BASE_URL (must begin with https://)")
+    if "@" in bank.base_url:
+        # It is shown and logged, and the client's secret has a setting of its own.
+        missing.insert(0, f"{_PREFIX}BASE_URL (must have no user and no password in it)")
     if bank.ca_bundle is not None and not bank.ca_bundle.exists():
         missing.append(f"{_PREFIX}CA_BUNDLE (there is no {bank.ca_bundle})")
     return missing
@@ -136,6 +142,10 @@ def _execution_date(payment: Payment, at: datetime) -> str:
     if day is not None and day < earliest:
         raise PaymentInvalidError(
             "executionDate", f"{day} is past; send {today.date()} or later, or leave it out."
+        )
+    if day is not None and day > (latest := (today + timedelta(days=_FARTHEST_DAYS)).date()):
+        raise PaymentInvalidError(
+            "executionDate", f"{day} is too far off; send {latest} or earlier, or leave it out."
         )
     return (day or today.date()).isoformat()
 

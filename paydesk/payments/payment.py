@@ -22,6 +22,7 @@ AMOUNT_DIGITS = 18  # ISO 20022: totalDigits, before and after the point togethe
 FLOAT_DIGITS = 15  # What a binary float carries of any decimal without loss.
 
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NOT_LATIN = re.compile(r"[^A-Za-z0-9/\-?:().,'+ ]")
 
 
@@ -146,12 +147,21 @@ class Payment(BaseModel):
     def _known_currency(cls, currency: str | None) -> str | None:
         if currency is None:
             return None
-        if currency.upper() not in DECIMALS:
+        # upper() turns some letters of other alphabets into these.
+        if not currency.isascii() or currency.upper() not in DECIMALS:
             raise ValueError(
                 f"{currency[:10]!r} is not a currency of ISO 4217 that can be paid in. "
                 "Send three letters, like EUR."
             )
         return currency.upper()
+
+    @field_validator("execution_date", mode="before")
+    @classmethod
+    def _a_date_in_words(cls, value: object) -> object:
+        # pydantic would take a number for seconds since 1970.
+        if (isinstance(value, str) and _DATE.fullmatch(value)) or isinstance(value, date | None):
+            return value
+        raise ValueError(f"{str(value)[:40]!r} is not a date. Send a text like 2026-03-31.")
 
     @field_validator("amount", mode="before")
     @classmethod

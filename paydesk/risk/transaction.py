@@ -12,12 +12,13 @@ LARGEST_AMOUNT = 1e12
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
-# PostgreSQL keeps no NUL in a text; a number is taken for the text that it is written as.
+# No control character: ids stand in addresses and exports. A number is taken for the text that it is
+# written as.
 _Name = Annotated[
     str,
     Field(
         max_length=200,
-        pattern=r"^[^\x00]*$",
+        pattern=r"^[^\x00-\x1f\x7f]*$",
         json_schema_extra={"type": ["string", "number"]},
     ),
 ]

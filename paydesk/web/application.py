@@ -30,7 +30,7 @@ from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
 from paydesk.storage.payment_states import payments_by_state
 from paydesk.web import decision_table, holding
-from paydesk.web.holding import PaymentOrder
+from paydesk.web.holding import PaymentHeldError, PaymentOrder
 from paydesk.web.lanes import Lane
 from paydesk.web.metrics import Metrics
 
@@ -180,9 +180,16 @@ class Application:
         if order.override is not None:
             named = await self._look_ups.run(self._history.decision, order.override.decision_id)
         now = datetime.now().astimezone()
-        decision = await self.score(holding.as_transaction(order, self.settings.bank, now))
+        asked = partial(holding.as_transaction, order, self.settings.bank, now)
+        decision = await self.score(asked(confirmed=order.override is not None))
         floor = self.settings.hold_payments_from
-        return holding.let_through(order, decision, named, floor, now_us())
+        try:
+            return holding.let_through(order, decision, named, floor, now_us())
+        except PaymentHeldError:
+            if order.override is None:
+                raise
+            # Held anew: a decision that the next override may name.
+            raise PaymentHeldError(await self.score(asked())) from None
 
     async def payment(self, payment_id: str) -> PaymentRecord:
         """The payment with its history. Raises PaymentNotFoundError."""

@@ -22,20 +22,21 @@ _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-async def read_model(request: Request, model: type[_Model]) -> _Model:
+async def read_model(request: Request, model: type[_Model], *, exact: bool = False) -> _Model:
     """The body as `model`. Raises what `read_json` raises; each field that is wrong is named."""
-    return validated(await read_json(request), model)
+    return validated(await read_json(request, exact=exact), model)
 
 
-async def read_json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request, *, exact: bool = False) -> dict[str, Any]:
     """The body as a JSON object, whatever its Content-Type: curl -d sends that of a form.
 
+    `exact` keeps every digit of a number as it was written: where it is money.
     Raises BadRequestError, BodyTooLargeError, BodyTooSlowError or BodyEncodingError.
     """
     _refuse_encodings(request)
     body = await _read(request)
     try:
-        return parse_object(body)
+        return parse_object(body, exact=exact)
     except JsonTextError as error:
         raise BadRequestError(str(error)) from error
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +29,10 @@ COLUMNS = (
     "reasons",
     "model",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What begins a formula, also in the letters of East Asia, and also after a sign that may be taken
+# for the end of a cell or a line: in much of Europe a semicolon separates cells.
+_FORMULA = re.compile(r"(?:^|[;\r\n\t])\s*[=+\-@＝＋－＠]|^[\t\r\n]")
+_SEPARATOR = re.compile(r"[;\r\n\t]")
 
 
 def shown(row: Row[Any]) -> dict[str, Any]:
@@ -68,12 +72,15 @@ def csv_lines(rows: Iterable[Row[Any]]) -> str:
     return _lines([_cell(shown(row)[column]) for column in COLUMNS] for row in rows)
 
 
+def disarmed(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula."""
+    return "'" + _SEPARATOR.sub(" ", text) if _FORMULA.search(text) else text
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
         return "; ".join(value)
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    return disarmed(value) if isinstance(value, str) else value
 
 
 def _lines(rows: Iterable[Iterable[Any]]) -> str:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from paydesk.web import metrics
 from paydesk.web.application import Application, Email
 from paydesk.web.bodies import read_json, read_model
-from paydesk.web.errors import problem
+from paydesk.web.errors import BadRequestError, problem
 from paydesk.web.exchange import exchange_of
 from paydesk.web.holding import PaymentOrder, ScoredTransaction
 from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, query_of
@@ -40,10 +40,14 @@ async def predict(request: Request, application: Application) -> Response:
 
 async def payment(request: Request, application: Application) -> Response:
     """A confirmed form in, the payment out."""
-    order = await read_model(request, PaymentOrder)
-    outcome = await application.pay(
-        order, request.headers.get("idempotency-key"), exchange_of(request).request_id
-    )
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) > 1:
+        # Which of them counts is a guess, and another guess pays twice.
+        message = "There are several Idempotency-Key headers; send one."
+        raise BadRequestError(message)
+    order = await read_model(request, PaymentOrder, exact=True)
+    client_key = keys[0] if keys else None
+    outcome = await application.pay(order, client_key, exchange_of(request).request_id)
     headers = {"Idempotency-Replayed": "true"} if outcome.replayed else None
     return _model(outcome.payment, 201, headers)
 

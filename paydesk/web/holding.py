@@ -15,6 +15,8 @@ from paydesk.settings import BankSettings
 
 OVERRIDE_LIFE_S = 3_600
 _SUBJECT = "payment:"
+_CONFIRMED = ":confirmed"
+_SHORTEST_REASON = 3
 _SECOND_US = 1_000_000
 
 
@@ -31,11 +33,19 @@ class Override(BaseModel):
         max_length=36, pattern=r"^[0-9A-Za-z-]+$", description="Of the answer that held it."
     )
     reason: str = Field(
-        min_length=3,
+        min_length=_SHORTEST_REASON,
         max_length=500,
         pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$",
         description="One line that says why it may go.",
     )
+
+    @field_validator("reason", mode="after")
+    @classmethod
+    def _in_letters(cls, reason: str) -> str:
+        # Some signs take no room on a screen: a reason has to be seen.
+        if sum(sign.isalnum() for sign in reason) < _SHORTEST_REASON:
+            raise ValueError(f"a reason has at least {_SHORTEST_REASON} letters or digits")
+        return reason
 
 
 class PaymentOrder(Payment):
@@ -92,15 +102,19 @@ def subject(payment: Payment, bank: BankSettings) -> str:
     return f"{_SUBJECT}{payment.digest(sandbox=bank.sandbox)[:32]}"
 
 
-def as_transaction(payment: Payment, bank: BankSettings, now: datetime) -> Transaction:
+def as_transaction(
+    payment: Payment, bank: BankSettings, now: datetime, *, confirmed: bool = False
+) -> Transaction:
     """What the scorer is asked about a payment; `now` in local time.
 
+    `confirmed`: a person's word came with it. That decision gets another tx_id, which no override
+    can name: it held nothing, and one word is good for one payment.
     Names and accounts stay in the ledger: the decision log gets none of them. The amount is the
     plain number in the payment's own currency, and one past what the scorer takes is its largest.
     """
     amount, _ = payment.money(bank.default_currency)
     return Transaction(
-        tx_id=subject(payment, bank),
+        tx_id=subject(payment, bank) + (_CONFIRMED if confirmed else ""),
         amount=min(float(amount), LARGEST_AMOUNT),
         category="transfer",
         hour=now.hour,
@@ -126,7 +140,7 @@ def let_through(
             raise PaymentHeldError(decision)
         return None
     decision_id = order.override.decision_id
-    if named is None or named.tx_id != decision.tx_id:
+    if named is None or named.tx_id != decision.tx_id.removesuffix(_CONFIRMED):
         raise OverrideInvalidError(decision_id, "is not a decision about this payment")
     age_s = abs(now_us - named.recorded_at_us) / _SECOND_US
     if age_s > OVERRIDE_LIFE_S:

@@ -8,6 +8,8 @@ all their digits; a nesting deeper than 64 is refused.
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -20,8 +22,11 @@ class JsonTextError(ValueError):
     """The text is not what Paydesk takes for a JSON object; the message is one sentence."""
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The one JSON object of `body`, in UTF-8. Raises JsonTextError."""
+def parse_object(body: bytes, *, exact: bool = False) -> dict[str, Any]:
+    """The one JSON object of `body`, in UTF-8; `exact`: numbers with a point are Decimals.
+
+    Raises JsonTextError.
+    """
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -29,9 +34,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         message = f"The body must be one JSON object, not {_kind(parsed)}."
         raise JsonTextError(message)
-    if _surely_plain(body, parsed):
+    if not exact and _surely_plain(body, parsed):
         return parsed
-    return _parsed_with_care(body)
+    return _parsed_with_care(body, Decimal if exact else float)
 
 
 def _surely_plain(body: bytes, parsed: dict[str, Any]) -> bool:
@@ -44,9 +49,9 @@ def _surely_plain(body: bytes, parsed: dict[str, Any]) -> bool:
     )
 
 
-def _parsed_with_care(body: bytes) -> dict[str, Any]:
+def _parsed_with_care(body: bytes, number: Callable[[str], Any]) -> dict[str, Any]:
     try:
-        parsed: dict[str, Any] = json.loads(body, object_pairs_hook=_once_each)
+        parsed: dict[str, Any] = json.loads(body, object_pairs_hook=_once_each, parse_float=number)
     except RecursionError as error:
         raise JsonTextError(_too_deep()) from error
     except JsonTextError:
