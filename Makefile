@@ -42,9 +42,7 @@ check: $(STATE)/test.stamp ## Lint and type-check only
 	@$(VENV)/bin/lint-imports --no-cache > $(STATE)/imports.log || { cat $(STATE)/imports.log; exit 1; }
 
 ui: $(STATE)/train.stamp ## Open the MLflow UI on the embedded store (UI_PORT=5000)
-	@test -f mlruns/mlflow.db || { echo "No models yet: run make serve first."; exit 2; }
-	@echo "The MLflow UI is at http://127.0.0.1:$(UI_PORT); Ctrl-C stops it."
-	@exec $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlruns/mlflow.db --workers 1 --host 127.0.0.1 --port $(UI_PORT)
+	@exec $(PY) -m training.ui $(UI_PORT)
 
 bento: $(STATE)/train.stamp ## Build the bento with the champion models inside
 	@$(PY) -m training.first

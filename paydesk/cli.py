@@ -241,7 +241,7 @@ def list_payments(
     """
     table = Table()
     for heading in ("payment", "made", "state", "amount", "payee", "payer", "last word"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "payment")
     with _office() as office:
         for payment in _all_payments(office, state):
             if as_json:
@@ -348,7 +348,9 @@ def list_models(tracking_uri: TrackingUri = "") -> None:
 def promote(
     model: Annotated[str, typer.Argument(help="risk or entities")],
     version: Annotated[str, typer.Argument(help="A version's number or alias.")] = "challenger",
-    force: Annotated[bool, typer.Option("--force", help="Although it is worse.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although it is worse, or a golden case fails.")
+    ] = False,
     why: Annotated[str, typer.Option(help="The reason, recorded with the version.")] = "",
     tracking_uri: TrackingUri = "",
 ) -> None:
@@ -370,7 +372,10 @@ def promote(
     compared = promotion.compare(client, KINDS[model], named(client, model, version))
     out.print(_comparison(compared))
     promotion.promote(client, compared, force=force, why=why)
-    out.print(f"{model} version {compared.challenger.number} is @champion. `paydesk models pull`")
+    out.print(
+        f"{model} version {compared.challenger.number} is @champion. Next: `paydesk models "
+        "pull`, then start the service again: a running one keeps what it has."
+    )
 
 
 @models.command()

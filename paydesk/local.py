@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -45,7 +46,7 @@ def serve(settings: Settings, port: int, console: Console) -> None:
 
     Raises PortTakenError or StartError.
     """
-    _refuse_taken(port)
+    refuse_taken(port, f"make serve PORT={port + 1}")
     # Payments and names are in there: for this user's eyes only.
     os.umask(0o077)
     home = settings.home.resolve()
@@ -93,23 +94,16 @@ def _welcome(port: int) -> str:
     lines = "\n".join(f"  {line}" for line in curl_lines(port, str(uuid.uuid4())))
     return (
         f"\nPaydesk is at http://{HOST}:{port} (payments go to the sandbox bank: no money moves). "
-        f"Try:\n{lines}\n\nCtrl-C stops it. paydesk try sends ten examples; make ui shows the "
-        "models."
+        f"Try:\n{lines}\n\nCtrl-C stops it. In another terminal, .paydesk/venv/bin/paydesk try "
+        f"--url http://{HOST}:{port} sends ten examples, and make ui shows the models."
     )
 
 
 def _prepare_models(settings: Settings, home: Path) -> None:
-    """Trains what the registry lacks and pulls the champions, unless nothing changed since."""
+    """Trains what the registry lacks and pulls the champions, unless they are what is stored."""
     stamp = home / "models.stamp"
-    database = settings.mlruns / "mlflow.db"
-    fresh = (
-        not settings.tracking_uri
-        and stamp.exists()
-        and database.exists()
-        and stamp.read_text(encoding="utf-8") == str(database.resolve())
-        and stamp.stat().st_mtime >= database.stat().st_mtime
-    )
-    if fresh:
+    champions = None if settings.tracking_uri else _champions(settings.mlruns / "mlflow.db")
+    if champions and stamp.exists() and stamp.read_text(encoding="utf-8") == champions:
         return
     # SIGINT lets a training that is stopped take its unfinished run away again.
     with _process([sys.executable, "-m", _FIRST], None, {}, stop=signal.SIGINT) as training:
@@ -117,7 +111,29 @@ def _prepare_models(settings: Settings, home: Path) -> None:
     if code != 0:
         message = "The models could not be made ready; the lines above say why."
         raise StartError(message)
-    stamp.write_text(str(database.resolve()), encoding="utf-8")
+    if not settings.tracking_uri:
+        stamp.write_text(_champions(settings.mlruns / "mlflow.db") or "", encoding="utf-8")
+    else:
+        stamp.unlink(missing_ok=True)
+
+
+def _champions(database: Path) -> str | None:
+    """The store's place and its champions, in one line; None where that is not to be had.
+
+    Asked of the file itself: to import MLflow takes longer than all else at a start.
+    """
+    if not database.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as store:
+            found = store.execute(
+                "SELECT v.name, v.version, v.run_id FROM registered_model_aliases a "
+                "JOIN model_versions v ON v.name = a.name AND v.version = a.version "
+                "WHERE a.alias = 'champion' ORDER BY v.name"
+            ).fetchall()
+    except sqlite3.Error:
+        return None  # What is wrong with it, whoever opens it in earnest says.
+    return json.dumps([str(database.resolve()), os.environ.get("BENTOML_HOME", ""), *found])
 
 
 @dataclass(frozen=True)
@@ -231,7 +247,8 @@ def _last_words(log: Path) -> str:
     return lines[-1].strip() if lines else "it said nothing"
 
 
-def _refuse_taken(port: int) -> None:
+def refuse_taken(port: int, instead: str) -> None:
+    """Raises PortTakenError, which names `instead` as the next step."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -239,7 +256,7 @@ def _refuse_taken(port: int) -> None:
         except OSError as error:
             message = (
                 f"Port {port} is taken by another program. Stop it, or choose another port: "
-                f"make serve PORT={port + 1}"
+                f"{instead}"
             )
             raise PortTakenError(message) from error
 

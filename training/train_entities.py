@@ -192,8 +192,8 @@ def main(
         Path | None,
         typer.Option(
             help='Your own mail instead of the corpus shipped: JSONL, one mail a line, {"text": …, '
-            '"spans": a list of [start, end, label]}, the labels AMOUNT, CURRENCY, ACCOUNT_A (who '
-            "is paid) and ACCOUNT_B (who pays)."
+            '"spans": a list of \\[start, end, label]}, the labels AMOUNT, CURRENCY, ACCOUNT_A '
+            "(who is paid) and ACCOUNT_B (who pays)."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same metrics.")] = 20,
@@ -209,7 +209,7 @@ def main(
     try:
         train(data, seed, tracking_uri, console)
     except PaydeskError as error:
-        console.print(f"[red]{escape(str(error))}[/red]", highlight=False, soft_wrap=True)
+        console.print(f"[red]Error: {escape(str(error))}[/red]", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -111,11 +111,18 @@ def split_by_time(
         if frauds == 0 or frauds == len(part):
             kind = "no fraud" if frauds == 0 else "nothing but fraud"
             message = (
-                f"There is {kind} among the {len(part)} {name} transactions (column label): "
+                f"There is {kind} among the {len(part)} {name} transactions "
+                f"({_stretch(part)}; the column for label): "
                 "give data with both, or other --delay-days, --validation-days, --test-days."
             )
             raise transactions.DataError(message)
     return split
+
+
+def _stretch(part: pd.DataFrame) -> str:
+    if part.empty:
+        return "no day at all"
+    return f"{part['timestamp'].min():%Y-%m-%d} to {part['timestamp'].max():%Y-%m-%d}"
 
 
 def fit(split: Split, rules: RuleBook, budget: AlertBudget, seed: int) -> Trained:
@@ -344,7 +351,10 @@ def main(
     ] = None,
     columns: Annotated[
         str,
-        typer.Option(help="Your columns: amount=amt,timestamp=…,category=…,label=is_fraud,…"),
+        typer.Option(
+            help="Your columns, NAME=COLUMN with commas between; the names are amount, timestamp, "
+            "label, category, customer_id, store."
+        ),
     ] = "",
     customers: Annotated[int, typer.Option(min=50, help="Simulated customers.")] = 1_500,
     stores: Annotated[int, typer.Option(min=20, help="Simulated stores.")] = 400,

@@ -12,8 +12,8 @@ LARGEST_AMOUNT = 1e12
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
-# No control character: ids stand in addresses and exports. A number is taken for the text that it is
-# written as.
+# No control character: ids stand in addresses and exports. A number is taken for the text that it
+# is written as.
 _Name = Annotated[
     str,
     Field(
