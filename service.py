@@ -8,6 +8,7 @@ from paydesk.errors import PaydeskError
 from paydesk.payments.payment import PaymentRecord
 from paydesk.risk.transaction import Decision, Transaction
 from paydesk.settings import Settings
+from paydesk.web import protocol
 from paydesk.web.application import Email
 from paydesk.web.front import Front
 from paydesk.web.holding import PaymentOrder
@@ -15,6 +16,7 @@ from paydesk.web.routes import Http
 from paydesk.web.worker import Worker, check
 
 HTTP = Http()
+protocol.install()
 
 
 @bentoml.service(

@@ -10,6 +10,7 @@ import uvicorn
 
 from paydesk.errors import PaydeskError
 from paydesk.settings import Settings
+from paydesk.web.protocol import GuardedProtocol
 from paydesk.web.worker import check
 
 # Kubernetes and Docker kill after 30 s and 10 s: requests in flight get less than either.
@@ -35,6 +36,7 @@ def run(settings: Settings, port: int) -> None:
     uvicorn.run(
         "service:Paydesk.to_asgi",
         factory=True,
+        http=GuardedProtocol,
         host="0.0.0.0",  # noqa: S104 (a container's own interfaces)
         port=port,
         log_config=None,  # The service's own JSON lines.

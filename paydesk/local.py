@@ -171,6 +171,7 @@ def _service(home: Path, port: int, bank: dict[str, str]) -> Iterator[subprocess
     command = [
         *(sys.executable, "-m", "uvicorn", "--factory", "service:Paydesk.to_asgi"),
         *("--host", HOST, "--port", str(port), "--no-access-log", "--no-server-header"),
+        *("--http", "paydesk.web.protocol:GuardedProtocol"),
     ]
     log = home / "service.log"
     # It listens on this machine alone: nobody else is there to show a key.

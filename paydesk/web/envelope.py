@@ -10,8 +10,8 @@ from paydesk.web.exchange import begin
 from paydesk.web.logs import RequestLog
 from paydesk.web.metrics import Metrics
 
-_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-_GUARDS = [
+POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+GUARDS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -42,9 +42,9 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], *_GUARDS, request_id]
+                headers = [*message["headers"], *GUARDS, request_id]
                 if not any(name == b"content-security-policy" for name, _ in headers):
-                    headers.append(_POLICY)
+                    headers.append(POLICY)
                 message["headers"] = headers
             await send(message)
 
