@@ -146,7 +146,7 @@ def payment_service(
 
 def main(port: str, database: str, bank_url: str, forest: str) -> None:
     """Serves until it is killed, and reconciles every second."""
-    logs.configure()
+    logs.configure(RequestLog())
     bank = sandbox_settings(bank_url, **QUICK)
     client = BankClient(bank, breaker_failures=10, breaker_recovery_s=0.5)
     engine = open_database(database)

@@ -51,8 +51,8 @@ class Worker:
     def __init__(
         self, http: Http, settings: Settings, risk: bentoml.Model, entities: bentoml.Model
     ) -> None:
-        logs.configure()
         self._log = RequestLog()
+        logs.configure(self._log)
         for model in (risk, entities):
             serving_form.check(Path(model.path), str(model.info.metadata.get("serving_sha256", "")))
         engine = open_database(settings.database, may_migrate=settings.migration == "at_start")
