@@ -10,7 +10,7 @@ import httpx
 import pytest
 from conftest import ROOT, Trained, free_port
 from service_process import Service, new_key, paydesk
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from paydesk.storage.database import open_database
 from paydesk.storage.tables import api_keys
@@ -131,6 +131,27 @@ def test_a_revoked_key_is_refused_within_seconds(service: Service) -> None:
         assert paydesk(service, "keys", "revoke", key.split("_")[1]).returncode == 0
         time.sleep(2.5)
         assert client.get("/stats").status_code == 401
+
+
+def test_a_row_that_is_no_key_keeps_no_other_key_in_force(trained: Trained, tmp_path: Path) -> None:
+    service = Service(trained, tmp_path, {"PAYDESK_ACCESS": "keys"})
+    key, other = new_key(service, "score"), new_key(service, "score")
+    with service, service.client(key) as client, service.client(other) as calm:
+        assert client.get("/stats").status_code == 200
+        engine = open_database(f"sqlite:///{service.home / 'paydesk.db'}")
+        bad = {"key_id": "bad", "name": "bad", "scopes": "pay", "created_at_us": 1}
+        with engine.begin() as connection:
+            connection.execute(insert(api_keys).values(digest="zz", **bad))
+        engine.dispose()
+        time.sleep(2.5)  # The row was read.
+        assert paydesk(service, "keys", "revoke", key.split("_")[1]).returncode == 0
+        time.sleep(2.5)
+        assert client.get("/stats").status_code == 401
+        assert calm.get("/stats").status_code == 200
+        assert paydesk(service, "keys", "list").returncode == 0
+    said = [line.get("message", "") for line in service.lines()]
+    assert any("is no key and is left out" in text for text in said)
+    assert "Traceback" not in service.log.read_text("utf-8")
 
 
 def test_keys_that_cannot_be_made_or_revoked_are_one_sentence(service: Service) -> None:

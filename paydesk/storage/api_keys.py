@@ -1,6 +1,7 @@
 """API keys: made, listed and revoked in the database, which has their digests only."""
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _SECRET_BYTES = 32
 _NAME_LENGTH = 100
+_log = logging.getLogger(__name__)
 
 
 class ApiKeyError(PaydeskError):
@@ -102,28 +104,34 @@ class ApiKeys:
             raise ApiKeyError(message)
 
     def all(self) -> list[ApiKey]:
-        """Every key, oldest first."""
+        """Every key, oldest first; a row that is none is left out, and said in the log."""
         try:
             with self._engine.connect() as connection:
                 rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at_us)).all()
         except SQLAlchemyError as error:
             raise _unavailable() from error
-        return [_key(row) for row in rows]
+        return [key for row in rows if (key := _key(row)) is not None]
 
     def in_force(self) -> list[ApiKey]:
         """The keys that were not revoked."""
         return [key for key in self.all() if key.revoked_at_us is None]
 
 
-def _key(row: Row[tuple[object, ...]]) -> ApiKey:
-    return ApiKey(
-        key_id=row.key_id,
-        name=row.name,
-        digest=bytes.fromhex(row.digest),
-        scopes=frozenset(row.scopes.split()),
-        created_at_us=row.created_at_us,
-        revoked_at_us=row.revoked_at_us,
-    )
+def _key(row: Row[tuple[object, ...]]) -> ApiKey | None:
+    """The key of a row; None for one that something else than Paydesk wrote."""
+    try:
+        return ApiKey(
+            key_id=row.key_id,
+            name=row.name,
+            digest=bytes.fromhex(row.digest),
+            scopes=frozenset(row.scopes.split()),
+            created_at_us=row.created_at_us,
+            revoked_at_us=row.revoked_at_us,
+        )
+    except (ValueError, TypeError, AttributeError):
+        # Without its key_id: nothing is known of what is in such a row.
+        _log.warning("A row of the table of API keys is no key and is left out.")
+        return None
 
 
 def _unavailable() -> DatabaseUnavailableError:

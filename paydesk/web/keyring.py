@@ -5,7 +5,6 @@ import threading
 from hmac import compare_digest
 
 from paydesk.storage.api_keys import ApiKey, ApiKeys, digest, key_id_of
-from paydesk.storage.database import DatabaseUnavailableError
 from paydesk.web.rate import Pace
 
 REFRESHED_EVERY_S = 2.0
@@ -53,8 +52,9 @@ class Keyring:
         while not self._closing.wait(REFRESHED_EVERY_S):
             try:
                 self._refresh()
-            except DatabaseUnavailableError:
-                _log.warning("The keys could not be read anew; the ones known stay in force.")
+            except Exception:  # noqa: BLE001 (logged, and tried again)
+                # Whatever it is: a thread that ended here would leave revoked keys in force.
+                _log.exception("The keys could not be read anew; the ones known stay in force.")
 
     def _refresh(self) -> None:
         self._known = {key.key_id: key for key in self._keys.in_force()}
