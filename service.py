@@ -23,7 +23,8 @@ protocol.install()
     name="paydesk",
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-    traffic={"timeout": 60},
+    # Longer than a body and then a lane may take: its answer is none of ours.
+    traffic={"timeout": 90},
 )
 class Paydesk:
     """Fraud scores, payment e-mails and payments."""

@@ -15,6 +15,10 @@ from paydesk.errors import PaydeskError
 _SECRETS = Path("/run/secrets")
 _SECRETS_DIR = _SECRETS if _SECRETS.is_dir() else None
 
+# What a caller waits for a payment at most. The bank's own deadline ends before: its outcome is
+# what the answer says.
+PAYMENT_WAIT_S = 50
+
 
 class SettingsError(PaydeskError):
     """A setting has a value that cannot be used; the message names it."""
@@ -58,7 +62,9 @@ class BankSettings(BaseSettings):
     proxy: SecretStr = Field(default=SecretStr(""), description="May hold a password.")
     connect_timeout_s: float = Field(default=3.0, gt=0)
     read_timeout_s: float = Field(default=10.0, gt=0)
-    deadline_s: float = Field(default=25.0, gt=0, description="All tries of one call together.")
+    deadline_s: float = Field(
+        default=25.0, gt=0, le=PAYMENT_WAIT_S, description="All tries of one call together."
+    )
 
     initiating_party: str = ""
     debtor_agent: str = Field(default="", description="The paying bank's BIC.")

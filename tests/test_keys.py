@@ -62,6 +62,7 @@ def test_without_a_key_it_does_not_start_and_says_why(trained: Trained, tmp_path
         ("PAYDESK_RATE_LIMIT_PER_S", "0"),
         ("PAYDESK_ALLOWED_ORIGINS", "*"),
         ("PAYDESK_BANK_READ_TIMEOUT_S", "soon"),
+        ("PAYDESK_BANK_DEADLINE_S", "51"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(

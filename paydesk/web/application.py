@@ -23,7 +23,7 @@ from paydesk.risk.forest import Forest
 from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.risk.scorer import Scorer
 from paydesk.risk.transaction import Decision, Level, Transaction
-from paydesk.settings import Settings
+from paydesk.settings import PAYMENT_WAIT_S, Settings
 from paydesk.storage.database import now_us
 from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Position
 from paydesk.storage.decision_log import DecisionLog
@@ -80,7 +80,7 @@ class Application:
         self._history = DecisionHistory(engine)
         # Shorter than the service's own timeout, which knows no sentence.
         self._reading = Lane("reading", threads=_cores(), waiting=64, deadline_s=30)
-        self._payments = Lane("payments", threads=32, waiting=64, deadline_s=50)
+        self._payments = Lane("payments", threads=32, waiting=64, deadline_s=PAYMENT_WAIT_S)
         self._look_ups = Lane("look-ups", threads=8, waiting=256, deadline_s=20)
         self._probes = Lane("probes", threads=2, waiting=32, deadline_s=10)
 
