@@ -274,3 +274,22 @@ def _memory(service: Service) -> int:
     """Resident bytes of the service's worker."""
     workers = psutil.Process(service.process.pid).children(recursive=True)
     return max(int(worker.memory_info().rss) for worker in workers)
+
+
+def test_a_flood_of_health_checks_leaves_readiness_as_it_is(
+    trained: Trained, tmp_path: Path
+) -> None:
+    with Service(trained, tmp_path) as service:
+
+        async def flood() -> list[int]:
+            limits = httpx.Limits(max_connections=None)
+            async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
+                paths = ["/health"] * 250 + ["/readyz"] * 50
+                return [
+                    answer.status_code
+                    for _ in range(3)
+                    for answer in await asyncio.gather(*(client.get(path) for path in paths))
+                ]
+
+        assert set(asyncio.run(flood())) == {200}
+        assert httpx.get(f"{service.url}/metrics").status_code == 200

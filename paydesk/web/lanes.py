@@ -1,10 +1,11 @@
 """Blocking work in threads of its own kind: payments that wait for the bank stop no look-up."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from time import monotonic
+from typing import Generic, ParamSpec, TypeVar
 
 from paydesk.errors import PaydeskError
 
@@ -59,3 +60,31 @@ class Lane:
     def close(self) -> None:
         """Waits for the work that is under way; what has not begun has nobody left who waits."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+class Shared(Generic[_T]):
+    """One piece of work for all who ask meanwhile, and for who asks up to `fresh_s` after it."""
+
+    def __init__(self, work: Callable[[], Awaitable[_T]], *, fresh_s: float) -> None:
+        self._work = work
+        self._fresh_s = fresh_s
+        self._fresh_until = 0.0
+        self._under_way: asyncio.Future[_T] | None = None
+
+    async def get(self) -> _T:
+        """What the work returns. Raises what it raises, also to all."""
+        found = self._under_way
+        if found is None or (found.done() and monotonic() >= self._fresh_until):
+            found = self._under_way = asyncio.ensure_future(self._done())
+        try:
+            # A caller that goes ends its own waiting only.
+            return await asyncio.shield(found)
+        except PaydeskError as error:
+            # Raised to each, it would gather the frames of all.
+            raise error.with_traceback(None)  # noqa: B904 (it is the same error)
+
+    async def _done(self) -> _T:
+        try:
+            return await self._work()
+        finally:
+            self._fresh_until = monotonic() + self._fresh_s
