@@ -182,6 +182,14 @@ def test_a_key_that_sends_too_much_waits_and_others_do_not(service: Service) -> 
         assert client.get("/status").status_code == 200
 
 
+def test_what_a_key_may_not_do_counts_too(service: Service) -> None:
+    key = new_key(service, "score")
+    time.sleep(2.5)
+    with service.client(key) as client:
+        statuses = {client.get("/payments").status_code for _ in range(120)}
+    assert statuses == {403, 429}
+
+
 def test_the_pace_lets_through_what_it_says() -> None:
     pace = Pace(10)
     passed = sum(pace.wait_s() == 0 for _ in range(100))
@@ -234,5 +242,7 @@ def test_anyone_may_when_told_in_so_many_words(trained: Trained, tmp_path: Path)
         elsewhere = {"Host": "paydesk.example"}
         assert httpx.get(f"{service.url}/stats", headers=elsewhere).status_code == 200
         from_a_page = {"Origin": "https://evil.example"}
-        refused = httpx.post(f"{service.url}/score", json={"amount": 1}, headers=from_a_page)
-        assert refused.status_code == 403
+        rebound = {"Origin": "http://evil.example", "Host": "evil.example"}
+        for headers in (from_a_page, rebound):
+            refused = httpx.post(f"{service.url}/score", json={"amount": 1}, headers=headers)
+            assert refused.status_code == 403

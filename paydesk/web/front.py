@@ -17,9 +17,12 @@ class Front:
         self._http = http
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or passes on what is not HTTP."""
+        """Answers; what BentoML does at start and end is passed on, and no WebSocket is opened."""
         if scope["type"] == "http":
             scope[BENTOML] = self._bentoml
             await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            # Only where another server than ours stands below: ours answers it as plain HTTP.
+            await send({"type": "websocket.close", "code": 1008})
         else:
             await self._bentoml(scope, receive, send)

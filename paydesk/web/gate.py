@@ -59,14 +59,14 @@ class KeyGate:
             message = "The API key is not one in force: it was revoked, or is not whole."
             raise KeyMissingError(f"{message} Ask whoever runs this service for a new one.")
         exchange_of(request).key_id = key.key_id
-        if need != "any" and need not in key.scopes:
-            message = f"The key {key.key_id} may not {_NAMED[need]}: its scopes are"
-            scopes = " ".join(sorted(key.scopes))
-            raise KeyScopeError(f"{message} {scopes}. A key with --scope {need} may.")
         if wait_s := self._keyring.wait_s(key):
             retry_s = int(wait_s) + 1
             message = f"The key {key.key_id} sends more than its rate. Wait {retry_s} s."
             raise TooManyRequestsError(message, retry_s)
+        if need != "any" and need not in key.scopes:
+            message = f"The key {key.key_id} may not {_NAMED[need]}: its scopes are"
+            scopes = " ".join(sorted(key.scopes))
+            raise KeyScopeError(f"{message} {scopes}. A key with --scope {need} may.")
 
 
 class KeylessGate:
@@ -95,7 +95,9 @@ class KeylessGate:
         origin = request.headers.get("origin")
         if origin is None or request.method in {"GET", "HEAD"} or origin in self._origins:
             return
-        if origin.partition("://")[2] != host:
+        # Elsewhere than on this machine the Host proves nothing: a page may make its own name point
+        # here. Our own pages send nothing.
+        if not self._local_only or origin.partition("://")[2] != host:
             message = f"Pages of {origin[:100]!r} may not send here: PAYDESK_ALLOWED_ORIGINS"
             raise ForeignError(f"{message} does not name it.")
 
