@@ -266,7 +266,7 @@ class Application:
 
     def close(self) -> None:
         """Ends what is under way, writes what waits, lets go of the database and the bank."""
-        for lane in (self._reading, self._payments, self._look_ups, self._probes):
+        for lane in (self._reading, self._payments, self._look_ups, self._probes, self._scrapes):
             lane.close()
         self._log.close()
         self.office.close()
