@@ -200,7 +200,9 @@ def _unavailable(url: str, error: Exception) -> str:
     # A driver's reason may have several lines; a log wants one.
     reason = " ".join(str(getattr(error, "orig", None) or error).split())
     # The query may have a password of its own.
-    shown = _parsed(url).set(query={}).render_as_string(hide_password=True)
+    parsed = _parsed(url)
+    plain = parsed.set(query={}, drivername=parsed.get_backend_name())
+    shown = plain.render_as_string(hide_password=True)
     return (
         f"The database {shown} cannot be opened: "
         f"{reason}. Check PAYDESK_DATABASE_URL, and that its folder can be written."
