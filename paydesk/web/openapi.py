@@ -180,8 +180,8 @@ def _parameters(path: str, op: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for step in path.split("/"):
         if step.startswith("{"):
-            # A NUL is in no id: PostgreSQL keeps none.
-            schema = {"type": "string", "minLength": 1, "pattern": r"^[^\x00]+$"}
+            # No control character is in an id: see resource.py.
+            schema = {"type": "string", "minLength": 1, "pattern": r"^[^\x00-\x1f]+$"}
             found.append({"name": step[1:-1], "in": "path", "required": True, "schema": schema})
     for name, says in op.headers.items():
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[ -~]+$"}

@@ -45,7 +45,9 @@ class Which(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     level: LevelName | None = Field(default=None, description="Decisions of this level.")
-    store: str | None = Field(default=None, max_length=200, description="Of this store.")
+    store: str | None = Field(
+        default=None, max_length=200, pattern=r"^[^\x00]*$", description="Of this store."
+    )
     since: Moment | None = Field(
         default=None, description="Recorded then or later; UTC unless it says otherwise."
     )
@@ -89,7 +91,7 @@ class PaymentQuery(BaseModel):
 class Name(BaseModel):
     """Whom to greet."""
 
-    name: str | None = Field(default=None, description="Anna, say.")
+    name: str | None = Field(default=None, pattern=r"^[^\x00]*$", description="Anna, say.")
 
 
 def query_of(request: Request, model: type[_Query]) -> _Query:
