@@ -28,7 +28,11 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            # A service in this process may have named a folder of metrics, which is gone by now.
+            env={
+                **{name: value for name, value in os.environ.items() if "PROMETHEUS" not in name},
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,
