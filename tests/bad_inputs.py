@@ -283,6 +283,7 @@ _PATHS: tuple[tuple[int, str], ...] = (
     (400, "/transaction/%00"),
     (400, "/transaction/TX0042%0A"),
     (400, "/hello%0A"),
+    (400, "/transaction/a%0Ab"),
     (400, "/hello?name=%00"),
     (400, "/hello?name=a&name=b"),
     (400, "/stats?%00"),

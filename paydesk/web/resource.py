@@ -14,6 +14,8 @@ from paydesk.web.exchange import exchange_of
 from paydesk.web.gate import Gate
 from paydesk.web.operation import Operation
 
+_CONTROL = "The address has a control character (like %00 or %0A), which no id has."
+
 
 @dataclass(slots=True)
 class Bound:
@@ -53,11 +55,8 @@ class Resource:
             raise AssertionError("a request came before the service was opened")
         gate.let_in(request, found.need)
         # Routing drops a line break at a path's end: the answer would be about another id.
-        path = request.scope["path"]
-        control = not path.isprintable() and any(sign < " " for sign in path)
-        if control or b"%00" in request.scope["query_string"]:
-            message = "The address has a control character (like %00 or %0A), which no id has."
-            raise BadRequestError(message)
+        if _has_control(request.scope["path"]) or b"%00" in request.scope["query_string"]:
+            raise BadRequestError(_CONTROL)
         return await found.handler(request, application)
 
     def _other_method(self, request: Request) -> Response:
@@ -77,6 +76,9 @@ async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     """The answer where no path of the contract matches."""
     request = Request(scope, receive, send)
     path = request.url.path
+    if _has_control(scope["path"]):  # A line break keeps a path from its route.
+        await answer_error(request, BadRequestError(_CONTROL))(scope, receive, send)
+        return
     response = problem(
         404,
         f"There is nothing at {path[:200]}. GET /docs says what there is.",
@@ -84,3 +86,7 @@ async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
         request_id=exchange_of(request).request_id,
     )
     await response(scope, receive, send)
+
+
+def _has_control(path: str) -> bool:
+    return not path.isprintable() and any(sign < " " for sign in path)
