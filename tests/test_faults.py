@@ -156,6 +156,7 @@ def test_a_database_that_stops_and_starts_again(
         control("-m", "fast", "stop")
         try:
             assert_unavailable(score(service))
+            time.sleep(1)  # What /readyz and /health found is good for so long: docs/http.md.
             for path in ("/stats", "/transaction/before", "/decisions", "/readyz", "/health"):
                 answer = httpx.get(f"{service.url}{path}", timeout=30)
                 assert answer.status_code == 503, path
