@@ -402,8 +402,9 @@ def _to_names(mail: Mail, place: int) -> set[str]:
 def _bridge(mail: Mail, place: int, others: Sequence[int], letter: str) -> set[str]:
     # What stands between this mention and the nearest of the other kind, on either side.
     found = set()
-    before = others[: bisect_left(others, place)][-1:]
-    after = others[bisect_right(others, place) :][:1]
+    left, right = bisect_left(others, place), bisect_right(others, place)
+    before = others[max(left - 1, 0) : left]
+    after = others[right : right + 1]
     if before:
         between = mail.words[max(before[-1] + 1, place - _REACH) : place]
         found.add(f"{letter}<{min(len(between), 8)}")

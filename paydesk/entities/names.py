@@ -12,6 +12,8 @@ _TITLES = _HONORIFICS | frozenset(
     ["adv", "advocate", "prof", "professor", "rev", "revd", "kum", "mawlana", "sir", "lady", "lord"]
 )
 _LABELS = frozenset(["a/c", "acct", "beneficiary", "payee", "therefore"])
+_BEFORE_ANY = _HONORIFICS | _LABELS
+_BEFORE_PERSON = _TITLES | _LABELS
 _CLOSINGS = frozenset(["please", "pls", "plz"])
 _QUOTING = re.compile(r"\n[>\s]*")
 _NEXT_SENTENCE = re.compile(r"(?<=[a-z]{5})\. (?=[A-Z]).*$")
@@ -29,7 +31,7 @@ def name(written: str, *, person: bool = False, dotted: bool = False) -> str:
     which belongs to the name where it abbreviates.
     """
     words = _NEXT_SENTENCE.sub("", _QUOTING.sub(" ", written)).split()
-    before = _TITLES | _LABELS if person else _HONORIFICS | _LABELS
+    before = _BEFORE_PERSON if person else _BEFORE_ANY
     while len(words) > 1 and words[0].lower().strip(".:") in before:
         words.pop(0)
     while len(words) > 1 and (

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sqlalchemy import Engine, Row, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from paydesk.errors import PaydeskError
-from paydesk.storage.database import DatabaseUnavailableError, now_us, writing
+from paydesk.storage.database import answering, now_us, writing
 from paydesk.storage.tables import api_keys
 
 Scope = Literal["score", "read", "pay"]
@@ -19,6 +18,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _SECRET_BYTES = 32
 _NAME_LENGTH = 100
+_UNREACHABLE = "The keys cannot be reached in the database. Try again."
 _log = logging.getLogger(__name__)
 
 
@@ -71,45 +71,36 @@ class ApiKeys:
         key_id = secrets.token_hex(6)
         text = f"pd_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
         made = ApiKey(key_id, name, digest(text), wanted, now_us(), None)
-        try:
-            with writing(self._engine) as connection:
-                connection.execute(
-                    insert(api_keys).values(
-                        key_id=made.key_id,
-                        name=made.name,
-                        digest=made.digest.hex(),
-                        scopes=" ".join(sorted(made.scopes)),
-                        created_at_us=made.created_at_us,
-                    )
+        with answering(_UNREACHABLE), writing(self._engine) as connection:
+            connection.execute(
+                insert(api_keys).values(
+                    key_id=made.key_id,
+                    name=made.name,
+                    digest=made.digest.hex(),
+                    scopes=" ".join(sorted(made.scopes)),
+                    created_at_us=made.created_at_us,
                 )
-        except SQLAlchemyError as error:
-            raise _unavailable() from error
+            )
         return made, text
 
     def revoke(self, key_id: str) -> None:
         """Ends a key for good; one that was ended stays so. Raises ApiKeyError."""
         mine = api_keys.c.key_id == key_id
-        try:
-            with writing(self._engine) as connection:
-                known = connection.execute(select(api_keys.c.key_id).where(mine)).first()
-                connection.execute(
-                    update(api_keys)
-                    .where(mine, api_keys.c.revoked_at_us.is_(None))
-                    .values(revoked_at_us=now_us())
-                )
-        except SQLAlchemyError as error:
-            raise _unavailable() from error
+        with answering(_UNREACHABLE), writing(self._engine) as connection:
+            known = connection.execute(select(api_keys.c.key_id).where(mine)).first()
+            connection.execute(
+                update(api_keys)
+                .where(mine, api_keys.c.revoked_at_us.is_(None))
+                .values(revoked_at_us=now_us())
+            )
         if known is None:
             message = f"There is no key {key_id[:40]!r}. `paydesk keys list` shows them."
             raise ApiKeyError(message)
 
     def all(self) -> list[ApiKey]:
         """Every key, oldest first; a row that is none is left out, and said in the log."""
-        try:
-            with self._engine.connect() as connection:
-                rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at_us)).all()
-        except SQLAlchemyError as error:
-            raise _unavailable() from error
+        with answering(_UNREACHABLE), self._engine.connect() as connection:
+            rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at_us)).all()
         return [key for row in rows if (key := _key(row)) is not None]
 
     def in_force(self) -> list[ApiKey]:
@@ -132,7 +123,3 @@ def _key(row: Row[tuple[object, ...]]) -> ApiKey | None:
         # Without its key_id: nothing is known of what is in such a row.
         _log.warning("A row of the table of API keys is no key and is left out.")
         return None
-
-
-def _unavailable() -> DatabaseUnavailableError:
-    return DatabaseUnavailableError("The keys cannot be reached in the database. Try again.")

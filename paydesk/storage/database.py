@@ -95,6 +95,17 @@ def connect(url: str) -> Engine:
 
 
 @contextmanager
+def answering(
+    sentence: str = "The database does not answer just now. Try again in some seconds.",
+) -> Iterator[None]:
+    """Turns what the database fails with into a DatabaseUnavailableError that says `sentence`."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise DatabaseUnavailableError(sentence) from error
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that is going to write: commits at the end, rolls back on an exception.
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, select, tuple_
-from sqlalchemy.exc import SQLAlchemyError
 
-from paydesk.storage.database import DatabaseUnavailableError, writing
+from paydesk.storage.database import answering, writing
 from paydesk.storage.tables import decision_totals, decisions
 
 _PRUNED_AT_ONCE = 5_000
@@ -117,7 +116,7 @@ class DecisionHistory:
         )
         removed = 0
         while True:
-            with _available(), writing(self._engine) as connection:
+            with answering(), writing(self._engine) as connection:
                 step = connection.execute(delete(decisions).where(decisions.c.seq.in_(old)))
             removed += step.rowcount
             if step.rowcount < _PRUNED_AT_ONCE:
@@ -125,14 +124,5 @@ class DecisionHistory:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _available(), self._engine.connect() as connection:
+        with answering(), self._engine.connect() as connection:
             yield connection
-
-
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        message = "The database does not answer just now. Try again in some seconds."
-        raise DatabaseUnavailableError(message) from error

@@ -1,18 +1,13 @@
 """How many payments are in which state."""
 
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import SQLAlchemyError
 
-from paydesk.storage.database import DatabaseUnavailableError
+from paydesk.storage.database import answering
 from paydesk.storage.tables import payments
 
 
 def payments_by_state(engine: Engine) -> dict[str, int]:
     """The number of payments by state. Raises DatabaseUnavailableError."""
     query = select(payments.c.state, func.count().label("number")).group_by(payments.c.state)
-    try:
-        with engine.connect() as connection:
-            return {row.state: row.number for row in connection.execute(query)}
-    except SQLAlchemyError as error:
-        message = "The database does not answer just now. Try again in some seconds."
-        raise DatabaseUnavailableError(message) from error
+    with answering(), engine.connect() as connection:
+        return {row.state: row.number for row in connection.execute(query)}

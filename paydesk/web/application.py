@@ -95,12 +95,12 @@ class Application:
         metrics: Metrics,
         risk: bentoml.Model,
         entities: bentoml.Model,
+        models: dict[str, str],
     ) -> "Application":
-        """Loads both models, and begins to reconcile payments.
+        """Loads both models, whose versions by name are `models`, and begins to reconcile payments.
 
         Raises ServingFormError or RulesError: each says what to do.
         """
-        models = {model.tag.name: version_of(model) for model in (risk, entities)}
         rules = RuleBook.read(settings.rules_file or SHIPPED)
         office = PaymentOffice(engine, settings.bank)
         office.start()

@@ -58,7 +58,7 @@ class Worker:
         engine = open_database(settings.database, may_migrate=settings.migration == "at_start")
         models = {model.tag.name: version_of(model) for model in (risk, entities)}
         metrics = Metrics(server_folder((settings.scratch or settings.home).resolve()), models)
-        self.application = Application.open(settings, engine, metrics, risk, entities)
+        self.application = Application.open(settings, engine, metrics, risk, entities, models)
         self._keyring: Keyring | None = None
         http.bind(self.application, self._gate(settings, engine), self._log, settings)
         # What is loaded by now stays: the collector need not look at it again.
