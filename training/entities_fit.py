@@ -1,7 +1,9 @@
 """Fits both passes of the reader: the CRF that finds spans, then the weights that decide roles."""
 
+import gc
 import multiprocessing
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from paydesk.entities.schema import Field
 from paydesk.entities.tagger import Tagger, TokenSpan
 from paydesk.entities.tokens import Token, tokenize
 from training.alignment import tag
-from training.entities_roles import example, fit_gate, fit_roles
+from training.entities_roles import Example, example, fit_gate, fit_roles
 from training.markup import Mail
 
 CRF_PARAMS: dict[str, Any] = {"c1": 0.1, "c2": 0.1, "max_iterations": 50, "min_freq": 2}
@@ -33,8 +35,6 @@ _FIELDS: tuple[Field, ...] = ("amount", "currency", "accountA", "accountB")
 _HALVES_ITERATIONS = 30  # they only have to err as the whole one does
 _INJECTED = 0.05  # the probability a right name is given that the first pass did not see
 
-Found = tuple[list[TokenSpan], list[TokenSpan]]
-
 
 @dataclass(frozen=True)
 class Fitted:
@@ -43,6 +43,17 @@ class Fitted:
     crf: Any
     weights: dict[str, Any]
     calibration: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A mail as the second pass learns from it; no example where it asks for no payment, or where
+    its right form is not among the options.
+    """
+
+    mail: Mail
+    case: Case
+    example: Example | None
 
 
 def featurize(mails: Sequence[Mail]) -> tuple[list[list[list[str]]], list[list[str]]]:
@@ -56,53 +67,67 @@ def featurize(mails: Sequence[Mail]) -> tuple[list[list[list[str]]], list[list[s
 
 
 def fit(mails: Sequence[Mail], seed: int) -> Fitted:
-    """The reader fitted on `mails`.
+    """The reader fitted on `mails`: both passes at the same time, each on a core of its own."""
+    # A fresh process: a fork would copy one that has threads. Without the search for cycles, which
+    # finds none here: a seventh of its time.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=gc.disable) as pool:
+        second = pool.submit(fit_second_pass, mails, seed)
+        crf = CRF(algorithm="lbfgs", **CRF_PARAMS)
+        rows, tags = featurize([mail for mail in mails if tokenize(mail.text)])
+        crf.fit(_without_rare(rows), tags)
+        return Fitted(crf, *second.result())
 
-    The second pass learns from spans that the first pass found in mail it had not seen: two halves,
-    each read by a CRF fitted on the other, while the CRF that is kept is fitted on all.
+
+def _without_rare(rows: Sequence[list[list[str]]]) -> list[list[list[str]]]:
+    # What CRFsuite's min_freq leaves out anyway costs it time and memory all the same.
+    counts = Counter(name for mail in rows for token in mail for name in token)
+    rare = {name for name, count in counts.items() if count < CRF_PARAMS["min_freq"]}
+    return [[[name for name in token if name not in rare] for token in mail] for mail in rows]
+
+
+def fit_second_pass(
+    mails: Sequence[Mail], seed: int
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """The second pass's weights, as roles.json has them, and the calibration.
+
+    It learns from spans that the first pass found in mail it had not seen: two halves, each read by
+    a CRF fitted on the other.
     """
     order = np.random.default_rng(seed).permutation(len(mails))
     halves = [sorted(order[0::2].tolist()), sorted(order[1::2].tolist())]
-    jobs = [
-        ([mails[i] for i in learn], [mails[i] for i in read])
-        for learn, read in (halves, halves[::-1])
+    cases = _lay_out_unseen(mails, halves)
+    lessons = [
+        Lesson(mail, case, example(case, mail) if mail.asks_for_payment else None)
+        for mail, case in zip(mails, cases, strict=True)
     ]
-    # Fresh processes: a fork would copy a process that has threads.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(lay_out_unseen, learn, read) for learn, read in jobs]
-        crf = CRF(algorithm="lbfgs", **CRF_PARAMS)
-        crf.fit(*featurize([mail for mail in mails if tokenize(mail.text)]))
-        laid_out: dict[int, Case] = {}
-        for half, result in zip(halves[::-1], waiting, strict=True):
-            laid_out.update(zip(half, result.result(), strict=True))
-        cases = [laid_out[i] for i in range(len(mails))]
-        weights = pool.submit(weigh, mails, cases, 80)
-        calibration = _calibrate(mails, cases, halves)
-        return Fitted(crf, weights.result(), calibration)
+    return weigh(lessons, iterations=80), _calibrate(lessons, halves)
 
 
-def lay_out_unseen(learn: Sequence[Mail], read: Sequence[Mail]) -> list[Case]:
-    """The cases that come of the spans which a CRF fitted on `learn` finds in `read`."""
-    return [
-        lay_out(mail.text, tokens, spans, _with_right_names(mail, tokens, spans, near))
-        for mail, (spans, near) in zip(read, _read_unseen(learn, read), strict=True)
-        for tokens in [tokenize(mail.text)]
-    ]
+def _lay_out_unseen(mails: Sequence[Mail], halves: Sequence[Sequence[int]]) -> list[Case]:
+    rows, tags = featurize(mails)
+    laid_out: dict[int, Case] = {}
+    for learn, read in (halves, halves[::-1]):
+        tagger = _fit_half([rows[i] for i in learn], [tags[i] for i in learn])
+        for i in read:
+            tokens = tokenize(mails[i].text)
+            spans, near = tagger.read(rows[i])
+            near = _with_right_names(mails[i], tokens, spans, near)
+            laid_out[i] = lay_out(mails[i].text, tokens, spans, near)
+    return [laid_out[i] for i in range(len(mails))]
 
 
-def _read_unseen(learn: Sequence[Mail], read: Sequence[Mail]) -> list[Found]:
+def _fit_half(rows: Sequence[list[list[str]]], tags: Sequence[list[str]]) -> Tagger:
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
     halved = {**CRF_PARAMS, "max_iterations": _HALVES_ITERATIONS}
-    named = {"feature.minfreq" if n == "min_freq" else n: v for n, v in halved.items()}
-    trainer.set_params(named)
-    for rows, tags in zip(*featurize(learn), strict=True):
-        if rows:
-            trainer.append(pycrfsuite.ItemSequence(rows), tags)
+    trainer.set_params({"feature.minfreq" if n == "min_freq" else n: v for n, v in halved.items()})
+    for mail, labels in zip(_without_rare(rows), tags, strict=True):
+        if mail:
+            trainer.append(pycrfsuite.ItemSequence(mail), labels)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "half.crfsuite"
         trainer.train(str(path))
-        tagger = Tagger(path)
-    return [tagger.read(token_features(mail.text, tokenize(mail.text))) for mail in read]
+        return Tagger(path)
 
 
 def _with_right_names(
@@ -120,24 +145,20 @@ def _with_right_names(
     return extended
 
 
-def weigh(mails: Sequence[Mail], cases: Sequence[Case], iterations: int) -> dict[str, Any]:
+def weigh(lessons: Sequence[Lesson], iterations: int) -> dict[str, Any]:
     """The second pass's weights, as roles.json has them."""
-    examples = [
-        found
-        for mail, case in zip(mails, cases, strict=True)
-        if mail.asks_for_payment
-        for found in [example(case, mail)]
-        if found is not None
-    ]
+    examples = [lesson.example for lesson in lessons if lesson.example is not None]
+    cases = [lesson.case for lesson in lessons]
+    asks = [lesson.mail.asks_for_payment for lesson in lessons]
     return {
         **fit_roles(examples, ROLES_PARAMS["strength"], iterations),
-        **fit_gate(cases, [mail.asks_for_payment for mail in mails], ROLES_PARAMS["gate_cost"]),
+        **fit_gate(cases, asks, ROLES_PARAMS["gate_cost"]),
         "gate_threshold": ROLES_PARAMS["gate_threshold"],
     }
 
 
 def _calibrate(
-    mails: Sequence[Mail], cases: Sequence[Case], halves: Sequence[Sequence[int]]
+    lessons: Sequence[Lesson], halves: Sequence[Sequence[int]]
 ) -> dict[str, list[float]]:
     """For every field the line on the log-odds that fits how often its answers are right, on mail
     that the weights had not seen.
@@ -146,13 +167,13 @@ def _calibrate(
     right: dict[Field, list[bool]] = {field: [] for field in _FIELDS}
     plain = Calibration({})
     for learn, read in (halves, halves[::-1]):
-        known = [mails[i] for i in learn], [cases[i] for i in learn]
-        roles = Roles(weigh(*known, iterations=50))
-        for i in read:
-            answer = reading(cases[i], roles.decide(cases[i]), roles.threshold, plain)
+        roles = Roles(weigh([lessons[i] for i in learn], iterations=50))
+        for lesson in (lessons[i] for i in read):
+            case, known = lesson.case, lesson.mail.fields
+            answer = reading(case, roles.decide(case), roles.threshold, plain)
             for field in _FIELDS:
                 shares[field].append(log_odds(getattr(answer.confidence, field)))
-                right[field].append(same(field, getattr(answer, field), mails[i].fields[field]))
+                right[field].append(same(field, getattr(answer, field), known[field]))
     lines: dict[str, list[float]] = {}
     for field in _FIELDS:
         if len(set(right[field])) == 2:
