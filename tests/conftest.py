@@ -20,8 +20,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 _STATE = ROOT / ".paydesk" / "test"
 _TRAINED_BY = (
-    *("training", "paydesk/risk", "paydesk/entities", "paydesk/registry", "requirements"),
-    *("paydesk/serving_form.py", "paydesk/tracking_store.py"),
+    *("training", "paydesk/risk", "paydesk/entities", "paydesk/registry"),
+    *("paydesk/serving_form.py", "paydesk/tracking_store.py", "requirements/train.txt"),
 )
 
 
