@@ -17,6 +17,8 @@ from conftest import ROOT, Trained, free_port
 from deploy.image.base import LOCAL
 from deploy.image.engine import Engine, EngineError
 
+TAG = "localhost/paydesk-test:first"
+
 _READY_S = 60.0
 _LOCKED_DOWN = (
     *("--read-only", "--tmpfs", "/tmp", "--cap-drop=ALL"),  # noqa: S108 (the container's)
@@ -36,16 +38,17 @@ def engine() -> Engine:
 
 
 def build(trained: Trained, home: Path, tag: str) -> str:
-    """Builds the image of the trained models, as `make image` does; its id."""
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy.image", "--tag", tag],
-        cwd=ROOT,
-        env={**trained.environment, "PAYDESK_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    """Builds the image of the champions, as `make image` does; its id."""
+    for command in (["training.first"], ["deploy.image", "--tag", tag]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env={**trained.environment, "PAYDESK_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
     return Engine.find().ask("image", "inspect", "--format", "{{.Id}}", tag)
 
 
@@ -75,6 +78,7 @@ class Platform:
         settings: Mapping[str, str] | None = None,
         options: Iterable[str] = (),
         published: int | None = 3000,
+        image: str = "",
     ) -> "Container":
         """Starts a container and does not wait."""
         port = free_port()
@@ -84,7 +88,7 @@ class Platform:
             *(("--volume", f"{volume}:/data") if volume else ()),
             *(("--publish", f"127.0.0.1:{port}:{published}") if published else ()),
             *(word for pair in (settings or {}).items() for word in ("--env", "=".join(pair))),
-            *(self.image, *command),
+            *(image or self.image, *command),
         )
         started = Container(self.engine, name, port)
         self._containers.append(started)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Trained, free_port
-from containers import Container, Platform, build, engine, megabytes
+from containers import TAG, Container, Platform, build, megabytes
 from log_search import remember_secret
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,7 +19,8 @@ from packaging.utils import canonicalize_name
 from paydesk import __version__
 from paydesk.payments.sandbox import sandbox_settings
 
-TAG = "localhost/paydesk-test:first"
+pytest_plugins = ["image_fixtures"]
+
 AGAIN = "localhost/paydesk-test:again"
 GOLDEN = [
     ({"tx_id": "TX001", "amount": 50.0, "category": "food", "hour": 14}, "LOW", 0),
@@ -50,17 +51,6 @@ WRONG = {
     "no such access": (True, {"PAYDESK_ACCESS": "nobody"}, "PAYDESK_ACCESS cannot be used"),
     "no rules": (True, {"PAYDESK_RULES_FILE": "/data/none.toml"}, "/data/none.toml"),
 }
-
-
-@pytest.fixture(scope="module")
-def platform(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The image, built once; all its containers end with the module."""
-    found = engine()
-    build(trained, tmp_path_factory.mktemp("first"), TAG)
-    made = Platform(found, TAG)
-    yield made
-    made.close()
-    found.ask("image", "rm", "--force", TAG)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """From a registered version to the Bento store: compared, proven, and refused where it must be."""
 
-import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,59 +11,21 @@ import pytest
 import yaml
 from conftest import ROOT, Trained, free_port
 from mlflow_server import mlflow_server
+from registry_store import paydesk, train, train_a_worse_forest
 
 from paydesk.registry import promotion, versions
 from paydesk.registry.kinds import KINDS
 from paydesk.serving_form import ServingFormError, digest
 from paydesk.tracking_store import StoreMovedError, open_store
 
+pytest_plugins = ["registry_fixtures"]
+
 SMALL = ["--customers", "150", "--stores", "60", "--days", "40", "--test-days", "8"]
-
-
-def paydesk(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The CLI in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "paydesk", *words],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", "BENTOML_DO_NOT_TRACK": "True", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def train(script: str, uri: str, *words: str) -> None:
-    """A training script in a process of its own."""
-    command = [sys.executable, f"training/{script}.py", "--tracking-uri", uri, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def copied(trained: Trained, tmp_path: Path) -> Path:
-    """A server-less copy of the trained store whose paths are right for where it is."""
-    mlruns = tmp_path / "mlruns"
-    shutil.copytree(trained.mlruns, mlruns)
-    with sqlite3.connect(mlruns / "mlflow.db") as database:
-        for table, column in (
-            ("experiments", "artifact_location"),
-            ("runs", "artifact_uri"),
-            ("model_versions", "storage_location"),
-            ("model_versions", "source"),
-            ("logged_models", "artifact_location"),
-        ):
-            database.execute(
-                f"UPDATE {table} SET {column} = replace({column}, ?, ?)",  # noqa: S608
-                (str(trained.mlruns), str(mlruns)),
-            )
-    return mlruns
 
 
 def test_promote_compares_refuses_the_worse_and_records_force(copied: Path, tmp_path: Path) -> None:
     uri = f"sqlite:///{copied / 'mlflow.db'}"
-    # Five days of few customers to learn from: worse than the champion on any held-out data.
-    few = ["--customers", "300", "--stores", "60", "--days", "40", "--test-days", "8"]
-    train("train_risk", uri, *few, "--seed", "5", "--validation-days", "20", "--delay-days", "7")
+    train_a_worse_forest(uri)
     listed = paydesk("models", "list", "--tracking-uri", uri)
     assert listed.returncode == 0
     assert "@champion" in listed.stdout
