@@ -16,7 +16,7 @@ from paydesk.web.routes import Http
 from paydesk.web.worker import Worker, check
 
 HTTP = Http()
-protocol.install()
+protocol.install(HTTP)
 
 
 @bentoml.service(
@@ -65,4 +65,5 @@ class Paydesk:
         self.worker.close()
 
 
+# Where another server than ours stands below; ours asks the routes before BentoML's own stack.
 Paydesk.add_asgi_middleware(Front, http=HTTP)  # type: ignore[attr-defined]  # no class by now

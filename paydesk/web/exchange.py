@@ -1,6 +1,5 @@
 """What is known of one request while it is answered: its id, its route, who sent it."""
 
-import os
 import re
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -8,6 +7,8 @@ from typing import cast
 
 from starlette.requests import Request
 from starlette.types import Scope
+
+from paydesk.storage.identifiers import random_hex
 
 _SCOPE_KEY = "paydesk.exchange"
 # Letters that no e-mail address and no name of a person needs: the id goes into logs as it is.
@@ -29,7 +30,7 @@ def begin(scope: Scope) -> Exchange:
     """The exchange of a request that has just come; takes over its X-Request-ID if it is sane."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     text = given.decode("latin-1")
-    exchange = Exchange(text if _SANE_ID.fullmatch(text) else os.urandom(16).hex())
+    exchange = Exchange(text if _SANE_ID.fullmatch(text) else random_hex())
     scope[_SCOPE_KEY] = exchange
     return exchange
 

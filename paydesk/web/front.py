@@ -6,7 +6,7 @@ from paydesk.web.handlers import BENTOML
 
 
 class Front:
-    """An ASGI middleware: every HTTP request goes to the routes.
+    """An ASGI middleware: every HTTP request goes to the routes, unless it has been there.
 
     BentoML's own endpoints of the same names are behind this and call the same functions: they
     give BentoML's clients their types, by /schema.json, for which the routes turn to BentoML.
@@ -18,7 +18,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers; what BentoML does at start and end is passed on, and no WebSocket is opened."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and BENTOML not in scope:
             scope[BENTOML] = self._bentoml
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":

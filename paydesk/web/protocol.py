@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
-import os
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from uvicorn import config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from paydesk.storage.identifiers import random_hex
 from paydesk.web.envelope import GUARDS, POLICY
 from paydesk.web.errors import problem
+from paydesk.web.front import Front
+from paydesk.web.routes import Http
 
 HEAD_LIMIT = 32 * 1024
 MOST_HEADERS = 100
@@ -39,8 +42,11 @@ class GuardedProtocol(HttpToolsProtocol):
     only while a head is open: a request that comes in one piece costs two comparisons.
     """
 
+    http: ClassVar[Http]  # the routes, see `install`
+
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        _place_front(self.app, self.http)
         self.url = b""
         self.headers = []
         self._begun = False  # a head: its first byte was there, its last was not
@@ -164,7 +170,7 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._in_body:
             self.transport.close()  # Its answer is out; there is nothing to add.
             return
-        request_id = os.urandom(16).hex()
+        request_id = random_hex()
         _log.warning("A request was refused: %d", status, extra={"request_id": request_id})
         answer = problem(status, _SAYS[status], request_id=request_id)
         fields = [
@@ -181,10 +187,21 @@ class GuardedProtocol(HttpToolsProtocol):
         self.loop.call_later(_LINGER_S, self.transport.close)
 
 
-def install() -> None:
-    """Makes this what uvicorn takes where nobody names a protocol.
+def install(http: Http) -> None:
+    """Makes this what uvicorn takes where nobody names a protocol, and `http` what answers first.
 
     `bentoml serve` makes uvicorn's Config itself and passes no protocol on; a worker imports the
     service before.
     """
+    GuardedProtocol.http = http
     config.HTTP_PROTOCOLS["auto"] = NAME
+
+
+def _place_front(app: object, http: Http) -> None:
+    # BentoML's own stack comes before every middleware that a service can add: its tracing and its
+    # timer take as long as all that Paydesk does for /score. Nothing of it is needed by our routes.
+    while isinstance(app, ProxyHeadersMiddleware):
+        below: Any = app.app
+        if not isinstance(below, Front | ProxyHeadersMiddleware):
+            below = app.app = cast(Any, Front(below, http))
+        app = below
