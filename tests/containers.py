@@ -60,6 +60,7 @@ class Platform:
         self.image = image
         self._volumes: list[str] = []
         self._containers: list[Container] = []
+        self._images = {image}
         # Nested machines do not let the engine raise its own limits.
         files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 20_000)
         self.limits = ("--ulimit", f"nofile={files}:{files}", "--ulimit", "nproc=4096:4096")
@@ -83,6 +84,7 @@ class Platform:
         """Starts a container and does not wait."""
         port = free_port()
         name = f"paydesk-test-{uuid.uuid4().hex[:12]}"
+        self._images.add(image or self.image)
         self.engine.ask(
             *("run", "--detach", "--name", name, *_LOCKED_DOWN, *self.limits, *options),
             *(("--volume", f"{volume}:/data") if volume else ()),
@@ -107,11 +109,12 @@ class Platform:
         return self.ask("keys", "new", "test", *scopes, volume=volume).splitlines()[-1].strip()
 
     def close(self) -> None:
-        """Removes every container and volume."""
+        """Removes every container and volume, and the images."""
         for container in reversed(self._containers):
             container.remove()
         for volume in self._volumes:
             self.engine.ask("volume", "rm", "--force", volume)
+        self.engine.ask("image", "rm", "--force", *self._images)
 
 
 class Container:

@@ -15,4 +15,3 @@ def platform(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = Platform(found, TAG)
     yield made
     made.close()
-    found.ask("image", "rm", "--force", TAG)
