@@ -42,7 +42,7 @@ def base_image(engine: Engine, named: str) -> str:
     """
     if not named:
         if not engine.has(LOCAL):
-            _make(engine)
+            make_base(engine, LOCAL)
         return LOCAL
     if not named.startswith("localhost/") and not re.search(r"@sha256:[0-9a-f]{64}$", named):
         message = (
@@ -53,7 +53,11 @@ def base_image(engine: Engine, named: str) -> str:
     return named
 
 
-def _make(engine: Engine) -> None:
+def make_base(engine: Engine, name: str, *more: str) -> None:
+    """Makes a Debian with Python, and with the packages `more`, as the image `name`.
+
+    Raises BaseError.
+    """
     if shutil.which("mmdebstrap") is None:
         message = (
             "The base image is made with mmdebstrap, which is not here. Install it (Debian: "
@@ -61,10 +65,11 @@ def _make(engine: Engine) -> None:
             "make image BASE=docker.io/library/python:3.11-slim-bookworm@sha256:…"
         )
         raise BaseError(message)
+    included = (f"--include={package}" for package in more)
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "debian.tar"
         done = subprocess.run(  # noqa: S603 (our own words)
-            ["mmdebstrap", *_MMDEBSTRAP, "bookworm", str(archive)],  # noqa: S607
+            ["mmdebstrap", *_MMDEBSTRAP, *included, "bookworm", str(archive)],  # noqa: S607
             env={**os.environ, "SOURCE_DATE_EPOCH": "0"},
             capture_output=True,
             text=True,
@@ -75,4 +80,4 @@ def _make(engine: Engine) -> None:
             raise BaseError(message)
         containerfile = Path(scratch) / "Containerfile"
         containerfile.write_text("FROM scratch\nADD debian.tar /\n", encoding="utf-8")
-        engine.build(Path(scratch), containerfile, "--tag", LOCAL)
+        engine.build(Path(scratch), containerfile, "--tag", name)
