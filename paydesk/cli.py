@@ -4,15 +4,16 @@ import json
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from sqlalchemy import Engine
 
+    from paydesk.bulk.files import Model as RiskModel
+    from paydesk.bulk.files import Progress as RowsProgress
     from paydesk.payments.office import PaymentOffice
     from paydesk.payments.payment import PaymentRecord, State
     from paydesk.registry.promotion import Comparison
@@ -158,6 +161,68 @@ def read(
         sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
     if bad:
         err.print(f"{bad} could not be read; their lines say why.")
+        raise typer.Exit(3)
+
+
+@app.command()
+def score(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help=".csv, .jsonl (each also .gz, .zst), .parquet, a folder, or - (stdin)."
+        ),
+    ],
+    out_file: Annotated[
+        Path, typer.Option("--out", help="The result: a .csv, .jsonl or .parquet file.")
+    ],
+    columns: Annotated[
+        str, typer.Option(help="Your columns: amount=amt,tx_id=id,… for those named otherwise.")
+    ] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Although the result, or half of it, is there.")
+    ] = False,
+) -> None:
+    """Score files of transactions; nothing goes into the log of decisions.
+
+    paydesk score transactions.parquet --out scores.parquet
+    """
+    from paydesk.bulk import files as scoring  # noqa: PLC0415
+    from paydesk.bulk.inputs import find_inputs  # noqa: PLC0415
+    from paydesk.bulk.rows import FIELDS  # noqa: PLC0415
+    from paydesk.bulk.unfinished import side_file  # noqa: PLC0415
+    from paydesk.risk.columns import parse_columns  # noqa: PLC0415
+
+    named = parse_columns(columns, FIELDS)
+    model = _risk_model(Settings.read())
+    inputs = find_inputs(files, out_file)
+    began = monotonic()
+    with _rows_progress() as tell:
+        try:
+            totals = scoring.score_files(
+                inputs, out_file, named, model, resume=resume, overwrite=overwrite, tell=tell
+            )
+        except KeyboardInterrupt:
+            err.print("Stopped; what is done is kept. Go on with --resume.", style="red")
+            raise typer.Exit(130) from None
+    took = monotonic() - began
+    rows = totals.scored + totals.refused
+    err.print(
+        f"{totals.scored:,} rows scored with {model.name} into {out_file} in {took:.1f} s "
+        f"({rows / took:,.0f} rows/s).",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if totals.refused:
+        err.print(
+            f"{totals.refused:,} rows were refused; {side_file(out_file)} says which and why.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(3)
 
 
@@ -388,6 +453,48 @@ def pull(tracking_uri: TrackingUri = "") -> None:
 
     for model in pull_champions(_store(tracking_uri)):
         out.print(f"{model.tag} is version {registry_version(model)} of the registry.")
+
+
+def _risk_model(settings: Settings) -> "RiskModel":
+    """The model that a service here would serve, proven unchanged."""
+    from bentoml.exceptions import NotFound  # noqa: PLC0415
+    from bentoml.models import get  # noqa: PLC0415
+
+    from paydesk import serving_form  # noqa: PLC0415
+    from paydesk.bulk.files import Model  # noqa: PLC0415
+    from paydesk.risk.rules import SHIPPED  # noqa: PLC0415
+
+    try:
+        model = get("risk:latest")
+    except NotFound as error:
+        message = "There is no risk model here: `make serve` or `paydesk models pull` gets one."
+        raise PaydeskError(message) from error
+    described = model.info.metadata
+    serving_form.check(Path(model.path), str(described.get("serving_sha256", "")))
+    version = str(described.get("registry_version", "unknown"))
+    return Model(Path(model.path), f"risk:{version}", settings.rules_file or SHIPPED)
+
+
+@contextmanager
+def _rows_progress() -> Iterator[Callable[["RowsProgress"], None]]:
+    """A bar on standard error, where that is a screen: rows, their rate, and the time left."""
+    with Progress(
+        TextColumn("Scoring"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]:,} rows, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=None, rows=0, rate=0.0)
+        began = monotonic()
+
+        def tell(now: "RowsProgress") -> None:
+            rate = now.rows / max(monotonic() - began, 1e-9)
+            bar.update(task, completed=now.read, total=now.size, rows=now.rows, rate=rate)
+
+        yield tell
 
 
 def _keys() -> "ApiKeys":

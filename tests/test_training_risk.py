@@ -13,13 +13,14 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from paydesk.registry.risk_metrics import Labelled, risk_metrics
+from paydesk.risk.columns import DataError, parse_columns
 from paydesk.risk.forest import Thresholds
 from paydesk.risk.rules import RuleBook
 from paydesk.tracking_store import open_store
 from training import train_risk
 from training.evaluation import AlertBudget, choose_thresholds
 from training.tracking import PublishError, publish
-from training.transactions import DataError, load, parse_columns, simulate
+from training.transactions import OPTIONAL, REQUIRED, load, simulate
 
 app = Typer()
 app.command()(train_risk.main)
@@ -148,13 +149,14 @@ def test_the_native_model_loads_for_anyone_and_has_a_signature(trained: Trained)
 
 
 ROWS = "time,amt,fraud,kind\n2026-01-01 10:00:00,5.0,0,food\n2026-01-02 11:00:00,9.5,1,toys\n"
+KNOWN = REQUIRED + OPTIONAL
 COLUMNS = "timestamp=time,amount=amt,label=fraud,category=kind"
 
 
 def test_a_file_is_loaded_by_its_own_column_names(tmp_path: Path) -> None:
     path = tmp_path / "tx.csv"
     path.write_text(ROWS)
-    data = load(path, parse_columns(COLUMNS))
+    data = load(path, parse_columns(COLUMNS, KNOWN))
     assert data["amount"].tolist() == [5.0, 9.5]
     assert data["label"].tolist() == [0, 1]
     assert data["category"].tolist() == ["food", "toys"]
@@ -162,7 +164,7 @@ def test_a_file_is_loaded_by_its_own_column_names(tmp_path: Path) -> None:
     assert data["store"].tolist() == [None, None]
     parquet = tmp_path / "tx.parquet"
     pd.read_csv(path).to_parquet(parquet)
-    pd.testing.assert_frame_equal(load(parquet, parse_columns(COLUMNS)), data)
+    pd.testing.assert_frame_equal(load(parquet, parse_columns(COLUMNS, KNOWN)), data)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_bad_data_names_file_column_and_row(
     path = tmp_path / "tx.csv"
     path.write_text(mend(ROWS))
     with pytest.raises(DataError) as refused:
-        load(path, parse_columns(columns))
+        load(path, parse_columns(columns, KNOWN))
     assert said in str(refused.value)
     if not columns.startswith(("amount", "price")) or "no column" in said:
         assert str(path) in str(refused.value)
@@ -267,7 +269,7 @@ def test_a_truncated_gzip_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "tx.csv.gz"
     path.write_bytes(gzip.compress(ROWS.encode() * 500)[:-20])
     with pytest.raises(DataError, match="cannot be read as gz"):
-        load(path, parse_columns(COLUMNS))
+        load(path, parse_columns(COLUMNS, KNOWN))
 
 
 def test_test_data_that_is_not_later_is_refused() -> None:

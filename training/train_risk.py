@@ -20,6 +20,7 @@ from sklearn.ensemble import RandomForestClassifier
 from paydesk.errors import PaydeskError
 from paydesk.registry.risk_frame import encode, labelled
 from paydesk.risk import forest as serving_form
+from paydesk.risk.columns import DataError, parse_columns
 from paydesk.risk.features import Encoder
 from paydesk.risk.forest import TOLERANCE, Forest, Thresholds
 from paydesk.risk.rules import SHIPPED, RuleBook
@@ -86,7 +87,7 @@ def split_by_time(
             f"The data spans {days} days ({day.min():%Y-%m-%d} to {day.max():%Y-%m-%d}), but the "
             f"split needs {needed}: lower --delay-days, --validation-days or --test-days."
         )
-        raise transactions.DataError(message)
+        raise DataError(message)
     after = day.max() + pd.Timedelta(days=1)
     if test_data is not None and test_data["timestamp"].min() < after + pd.Timedelta(
         days=delay_days
@@ -96,7 +97,7 @@ def split_by_time(
             f"{day.max():%Y-%m-%d} are known only {delay_days} days later: give later --test-data, "
             "or lower --delay-days."
         )
-        raise transactions.DataError(message)
+        raise DataError(message)
     test_begin = after - pd.Timedelta(days=kept_for_test)
     validation_begin = test_begin - pd.Timedelta(days=validation_days)
     train_end = validation_begin - pd.Timedelta(days=delay_days)
@@ -115,7 +116,7 @@ def split_by_time(
                 f"({_stretch(part)}; the column for label): "
                 "give data with both, or other --delay-days, --validation-days, --test-days."
             )
-            raise transactions.DataError(message)
+            raise DataError(message)
     return split
 
 
@@ -326,7 +327,8 @@ The model takes encoded features: `paydesk.risk.features.Encoder` makes them fro
 
 def load_files(files: Sequence[Path], columns: str) -> pd.DataFrame:
     """The transactions of all `files` in order of time. Raises DataError."""
-    named = transactions.parse_columns(columns)
+    known = transactions.REQUIRED + transactions.OPTIONAL
+    named = parse_columns(columns, known)
     return transactions.concatenate([transactions.load(path, named) for path in files])
 
 
@@ -377,10 +379,10 @@ def main(
     try:
         if not critical_share <= high_share <= medium_share:
             message = "The shares must be --critical-share <= --high-share <= --medium-share."
-            raise transactions.DataError(message)
+            raise DataError(message)
         if test_data and not data:
             message = "--test-data goes with --data: simulated data has test days of its own."
-            raise transactions.DataError(message)
+            raise DataError(message)
         with console.status("Reading transactions") as status:
             if data:
                 whole = load_files(data, columns)

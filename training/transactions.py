@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from paydesk.errors import PaydeskError
+from paydesk.risk.columns import DataError, find_columns
 from paydesk.risk.transaction import LARGEST_AMOUNT
 
 REQUIRED = ("amount", "timestamp", "label")
@@ -36,10 +36,6 @@ _FIRST_DAY = np.datetime64("2026-01-05T00:00:00", "s")
 
 
 _OFFSET = r"(?:Z|[+-]\d{2}:?\d{2})$"
-
-
-class DataError(PaydeskError):
-    """The data cannot be trained on; the message names file, column and row."""
 
 
 def simulate(
@@ -184,27 +180,6 @@ def _numbered(letter: str, numbers: np.ndarray) -> list[str]:
     return [f"{letter}{n:05d}" for n in numbers]
 
 
-def parse_columns(spec: str) -> dict[str, str]:
-    """`amount=amt,label=is_fraud` as a mapping of Paydesk's names to the file's.
-
-    Raises DataError for a name that Paydesk does not know or a part without `=`.
-    """
-    named: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in spec.split(","))):
-        ours, equals, theirs = (word.strip() for word in part.partition("="))
-        if not equals or not theirs or ours not in REQUIRED + OPTIONAL:
-            message = (
-                f"--columns: {part!r} is not NAME=COLUMN with NAME one of "
-                f"{', '.join(REQUIRED + OPTIONAL)}."
-            )
-            raise DataError(message)
-        if ours in named:
-            message = f"--columns: {ours} is given twice."
-            raise DataError(message)
-        named[ours] = theirs
-    return named
-
-
 def load(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """The transactions of a CSV or Parquet file, in the columns that `simulate` gives.
 
@@ -212,20 +187,8 @@ def load(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     customer_id and store may be missing. Raises DataError, which names file, column and row.
     """
     raw = _read(path)
-    taken = {}
-    for name in REQUIRED + OPTIONAL:
-        theirs = columns.get(name, name)
-        if _times(path, raw, theirs) > 1:
-            message = f"{path}: there is more than one column {theirs!r}: rename all but one."
-            raise DataError(message)
-        if theirs in raw.columns:
-            taken[name] = theirs
-        elif name in REQUIRED or name in columns:
-            message = (
-                f"{path}: there is no column {theirs!r} for {name}; it has "
-                f"{', '.join(map(str, raw.columns))}. Name it with --columns {name}=COLUMN."
-            )
-            raise DataError(message)
+    has = _names(path, raw)
+    taken = find_columns(str(path), has, columns, required=REQUIRED, optional=OPTIONAL)
     if raw.empty:
         message = f"{path}: the file has no rows."
         raise DataError(message)
@@ -303,11 +266,11 @@ def _line(path: Path, row: int) -> int:
     return next(islice(_records(path), row + 1, None))[0]
 
 
-def _times(path: Path, raw: pd.DataFrame, column: str) -> int:
-    """How many columns have this name; pandas gives those of a CSV file new ones."""
+def _names(path: Path, raw: pd.DataFrame) -> list[str]:
+    """The columns' names; pandas gives a CSV file's that come twice new ones."""
     if _is_csv(path):
-        return next(_records(path), (1, []))[1].count(column)
-    return list(raw.columns).count(column)
+        return next(_records(path), (1, []))[1]
+    return [str(name) for name in raw.columns]
 
 
 def _read(path: Path) -> pd.DataFrame:

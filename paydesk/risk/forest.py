@@ -74,9 +74,19 @@ class Forest:
             raise ServingFormError(message) from error
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """P(fraud) of each row: features (n, k) float32 -> (n,) float64."""
-        answer = self._session.run(self._output, {self._input: features})[0]
-        return np.asarray(answer[:, 1], dtype=np.float64)
+        """P(fraud) of each row: features (n, k) float32 -> (n,) float64.
+
+        Rows that are alike take the same way through the trees: in order, they come twice as fast,
+        and equal ones are asked about once.
+        """
+        order = np.lexsort(features.T)
+        ordered = features[order]
+        first = np.ones(len(features), dtype=bool)
+        np.any(ordered[1:] != ordered[:-1], axis=1, out=first[1:])
+        answer = self._session.run(self._output, {self._input: ordered[first]})[0]
+        found = np.empty(len(features), dtype=np.float64)
+        found[order] = answer[:, 1][np.cumsum(first) - 1]
+        return found
 
     def probability(self, amount: float, hour: int, category: str | None) -> float:
         """P(fraud) of one transaction."""

@@ -26,10 +26,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """The same for n transactions: arrays (n,), and which rules hold (n, rules)."""
+    """The same for n transactions: arrays (n,), and which rules hold (n, rules).
+
+    `ruled` is the level by the rules alone, `alone` that by the forest alone.
+    """
 
     points: NDArray[np.int64]
     levels: NDArray[np.int64]
+    ruled: NDArray[np.int64]
+    alone: NDArray[np.int64]
     triggered: NDArray[np.bool_]
     fraud: NDArray[np.bool_]
     probabilities: NDArray[np.float64]
@@ -72,10 +77,31 @@ class Scorer:
         return Verdicts(
             points=points,
             levels=np.maximum(ruled, alone),
+            ruled=ruled,
+            alone=alone,
             triggered=triggered,
             fraud=alone >= Level.HIGH,
             probabilities=probabilities,
         )
+
+    def explain_columns(
+        self, columns: Mapping[str, NDArray[Any]], verdicts: Verdicts
+    ) -> tuple[list[list[str]], list[list[str]]]:
+        """The triggered rules and the reasons of each of n transactions, as `score` gives them."""
+        rules = self.rules.rules
+        triggered: list[list[str]] = [[]] * len(verdicts.points)
+        reasons = triggered.copy()
+        said = verdicts.triggered.any(axis=1) | (verdicts.alone > Level.LOW)
+        for n in np.flatnonzero(said).tolist():
+            held = [rule for rule, holds in zip(rules, verdicts.triggered[n], strict=True) if holds]
+            fields = {name: column[n] for name, column in columns.items()}
+            triggered[n] = [rule.label for rule in held]
+            reasons[n] = [rule.explain(fields) for rule in held]
+            if verdicts.alone[n] > Level.LOW:
+                alone, ruled = Level(verdicts.alone[n]), Level(verdicts.ruled[n])
+                reason = _forest_reason(float(verdicts.probabilities[n]), alone, ruled)
+                reasons[n].append(reason)
+        return triggered, reasons
 
 
 def _forest_reason(probability: float, alone: Level, ruled: Level) -> str:

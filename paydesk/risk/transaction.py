@@ -5,10 +5,19 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 NOON = 12
 LARGEST_AMOUNT = 1e12
+LONGEST_NAME = 200
+PAYMENT_SUBJECT = "payment:"  # How the tx_id of a decision about a payment begins.
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -17,7 +26,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _Name = Annotated[
     str,
     Field(
-        max_length=200,
+        max_length=LONGEST_NAME,
         pattern=r"^[^\x00-\x1f\x7f]*$",
         json_schema_extra={"type": ["string", "number"]},
     ),
@@ -97,6 +106,24 @@ class Transaction(BaseModel):
             # The instance is frozen for its users, not for its own completion.
             object.__setattr__(self, "hour", self.timestamp.hour)
         return self
+
+
+class ScoredTransaction(Transaction):
+    """One card or payment transaction, as anybody may send it to be scored.
+
+    Members that Paydesk does not know are ignored, so that callers may send whole records. A tx_id
+    that begins with `payment:` is refused: an override names a decision under such an id, and
+    only /payment makes these.
+    """
+
+    @field_validator("tx_id", mode="after")
+    @classmethod
+    def _no_payment(cls, tx_id: str) -> str:
+        if tx_id.startswith(PAYMENT_SUBJECT):
+            raise ValueError(
+                f"a tx_id that begins with {PAYMENT_SUBJECT} is a payment's own; send another one"
+            )
+        return tx_id
 
 
 class Decision(BaseModel):

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from paydesk.json_text import JsonTextError, parse_object
 from paydesk.web.errors import (
     BadRequestError,
     BodyEncodingError,
@@ -13,7 +14,6 @@ from paydesk.web.errors import (
     BodyTooSlowError,
     invalid,
 )
-from paydesk.web.json_text import JsonTextError, parse_object
 
 BODY_LIMIT = 1024 * 1024
 BODY_SECONDS = 15.0

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from paydesk.entities.schema import Reading
 from paydesk.payments.payment import PaymentPage, PaymentRecord
-from paydesk.risk.transaction import Decision
+from paydesk.risk.transaction import Decision, ScoredTransaction
 from paydesk.web import answers, handlers
 from paydesk.web.application import Application, Email
 from paydesk.web.docs_page import docs_page
-from paydesk.web.holding import PaymentOrder, ScoredTransaction
+from paydesk.web.holding import PaymentOrder
 from paydesk.web.openapi import document
 from paydesk.web.operation import JSON, TEXT, Answer, Operation
 from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from paydesk.errors import PaydeskError
+from paydesk.errors import PaydeskError, field_errors
 from paydesk.payments.errors import (
     BankNotConfiguredError,
     BankUnavailableError,
@@ -119,14 +119,8 @@ def problem(
 
 
 def invalid(error: ValidationError) -> BadRequestError:
-    """What pydantic found, in words: `Missing required field 'amount'`."""
-    fields = []
-    for found in error.errors(include_url=False, include_context=False, include_input=False):
-        name = ".".join(str(step) for step in found["loc"]) or "body"
-        missing = found["type"] == "missing"
-        said = found["msg"].removeprefix("Value error, ")
-        reason = f"Missing required field '{name}'" if missing else f"{name}: {said}"
-        fields.append({"field": name, "reason": reason})
+    """What pydantic found, as the answer to it."""
+    fields = field_errors(error)
     return BadRequestError(fields[0]["reason"], fields)
 
 

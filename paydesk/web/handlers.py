@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
+from paydesk.risk.transaction import ScoredTransaction
 from paydesk.web import metrics
 from paydesk.web.application import Application, Email
 from paydesk.web.bodies import read_json, read_model
 from paydesk.web.errors import BadRequestError, problem
 from paydesk.web.exchange import exchange_of
-from paydesk.web.holding import PaymentOrder, ScoredTransaction
+from paydesk.web.holding import PaymentOrder
 from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, query_of
 
 BENTOML = "paydesk.bentoml"  # Where the scope has BentoML's own application.

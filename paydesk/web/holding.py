@@ -10,11 +10,16 @@ from paydesk.errors import PaydeskError
 from paydesk.payments.approval import Approval
 from paydesk.payments.errors import OverrideInvalidError
 from paydesk.payments.payment import Payment
-from paydesk.risk.transaction import LARGEST_AMOUNT, Decision, Level, Transaction
+from paydesk.risk.transaction import (
+    LARGEST_AMOUNT,
+    PAYMENT_SUBJECT,
+    Decision,
+    Level,
+    Transaction,
+)
 from paydesk.settings import BankSettings
 
 OVERRIDE_LIFE_S = 3_600
-_SUBJECT = "payment:"
 _CONFIRMED = ":confirmed"
 _SHORTEST_REASON = 3
 _SECOND_US = 1_000_000
@@ -79,27 +84,9 @@ class PaymentHeldError(PaydeskError):
         )
 
 
-class ScoredTransaction(Transaction):
-    """One card or payment transaction, as anybody may send it to be scored.
-
-    Members that Paydesk does not know are ignored, so that callers may send whole records. A tx_id
-    that begins with `payment:` is refused: an override names a decision under such an id, and
-    only /payment makes these.
-    """
-
-    @field_validator("tx_id", mode="after")
-    @classmethod
-    def _no_payment(cls, tx_id: str) -> str:
-        if tx_id.startswith(_SUBJECT):
-            raise ValueError(
-                f"a tx_id that begins with {_SUBJECT} is a payment's own; send another one"
-            )
-        return tx_id
-
-
 def subject(payment: Payment, bank: BankSettings) -> str:
     """The tx_id under which a payment is scored: the same for the same payment."""
-    return f"{_SUBJECT}{payment.digest(sandbox=bank.sandbox)[:32]}"
+    return f"{PAYMENT_SUBJECT}{payment.digest(sandbox=bank.sandbox)[:32]}"
 
 
 def as_transaction(

@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from paydesk import __version__
+from paydesk.json_text import DEEPEST
 from paydesk.web.answers import Problem, TransactionNotFound
 from paydesk.web.bodies import BODY_LIMIT, BODY_SECONDS
-from paydesk.web.json_text import DEEPEST
 from paydesk.web.operation import JSON, Contract, Operation
 
 _PROBLEM = "application/problem+json"

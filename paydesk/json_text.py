@@ -15,37 +15,51 @@ from typing import Any
 import orjson
 
 DEEPEST = 64
-_LONG_NUMBER = re.compile(rb"[0-9]{16}")  # orjson makes a float of what passes 64 bits.
+# A number that may pass 64 bits, of which orjson makes a float; a name that `":` does not find.
+_NEEDS_CARE = re.compile(rb'[0-9]{16}|"[ \t\r\n]+:')
 
 
 class JsonTextError(ValueError):
     """The text is not what Paydesk takes for a JSON object; the message is one sentence."""
 
 
-def parse_object(body: bytes, *, exact: bool = False) -> dict[str, Any]:
+def parse_object(body: bytes, *, exact: bool = False, what: str = "The body") -> dict[str, Any]:
     """The one JSON object of `body`, in UTF-8; `exact`: numbers with a point are Decimals.
 
-    Raises JsonTextError.
+    Raises JsonTextError, whose message begins with `what`.
     """
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise JsonTextError(_not_json(body, error)) from error
+        raise JsonTextError(f"{what} {_not_json(body, error)}") from error
     if not isinstance(parsed, dict):
-        message = f"The body must be one JSON object, not {_kind(parsed)}."
+        message = f"{what} must be one JSON object, not {_kind(parsed)}."
         raise JsonTextError(message)
     if not exact and _surely_plain(body, parsed):
         return parsed
-    return _parsed_with_care(body, Decimal if exact else float)
+    try:
+        return _parsed_with_care(body, Decimal if exact else float)
+    except JsonTextError as error:
+        message = f"{what} {error}"
+        raise JsonTextError(message) from error
 
 
 def _surely_plain(body: bytes, parsed: dict[str, Any]) -> bool:
-    # Counting bytes costs a tenth of a careful parse. As many colons as members means that no
-    # member was dropped as a repetition: a repeated name brings a colon and no member.
+    return surely_plain(body, objects=1, members=len(parsed))
+
+
+def surely_plain(text: bytes, *, objects: int, members: int) -> bool:
+    """Whether a quick parser has read `text`, of so many flat objects, as `parse_object` does.
+
+    `members` are all those that it found. A repeated name brings a quote with a colon and no
+    member. Counting bytes costs a tenth of a careful parse; False only means that it is needed.
+    """
     return (
-        body.count(b":") == len(parsed)
-        and body.count(b"{") + body.count(b"[") == 1
-        and _LONG_NUMBER.search(body) is None
+        text.count(b'":') == members
+        and b"\\" not in text
+        and text.count(b"{") == objects
+        and text.count(b"[") == 0
+        and _NEEDS_CARE.search(text) is None
     )
 
 
@@ -57,7 +71,7 @@ def _parsed_with_care(body: bytes, number: Callable[[str], Any]) -> dict[str, An
     except JsonTextError:
         raise
     except ValueError as error:  # Python's own limit on the digits of a whole number.
-        message = "The body has a number with more digits than Paydesk reads, which is 4,300."
+        message = "has a number with more digits than Paydesk reads, which is 4,300."
         raise JsonTextError(message) from error
     if body.count(b"{") + body.count(b"[") > DEEPEST and _depth(parsed) > DEEPEST:
         raise JsonTextError(_too_deep())
@@ -69,7 +83,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = counts.most_common(1)[0][0]
-        message = f"The body names {twice[:40]!r} twice; send each name once."
+        message = f"names {twice[:40]!r} twice; send each name once."
         raise JsonTextError(message)
     return members
 
@@ -88,17 +102,17 @@ def _depth(value: Any) -> int:
 
 
 def _too_deep() -> str:
-    return f"The body nests deeper than {DEEPEST} levels, the most that Paydesk reads."
+    return f"nests deeper than {DEEPEST} levels, the most that Paydesk reads."
 
 
 def _not_json(body: bytes, error: orjson.JSONDecodeError) -> str:
     if not body.strip():
-        return "The body is empty; it must be one JSON object."
+        return "is empty; it must be one JSON object."
     try:
         body.decode("utf-8")
     except UnicodeDecodeError as found:
-        return f"The body is not UTF-8 at byte {found.start}; JSON is sent in UTF-8."
-    return f"The body is not valid JSON: {error}."
+        return f"is not UTF-8 at byte {found.start}; JSON is sent in UTF-8."
+    return f"is not valid JSON: {error}."
 
 
 def _kind(value: Any) -> str:
