@@ -9,7 +9,7 @@ from paydesk.payments.payment import PaymentRecord
 from paydesk.risk.transaction import Decision, Transaction
 from paydesk.settings import Settings
 from paydesk.web import protocol
-from paydesk.web.application import Email
+from paydesk.web.answers import Email
 from paydesk.web.front import Front
 from paydesk.web.holding import PaymentOrder
 from paydesk.web.routes import Http

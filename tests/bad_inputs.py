@@ -294,6 +294,8 @@ _METHODS: tuple[tuple[str, str], ...] = tuple(
     for path, allowed in {
         "/score": "POST",
         "/predict": "POST",
+        "/score/bulk": "POST",
+        "/predict/bulk": "POST",
         "/payment": "POST",
         "/echo": "POST",
         "/stats": "GET",

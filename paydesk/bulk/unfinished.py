@@ -12,7 +12,7 @@ from typing import Any
 from paydesk.bulk.parquet import write_parquet
 from paydesk.errors import PaydeskError
 
-_EVERY_S = 5.0
+_EVERY_S = 1.0
 _ROWS, _BAD, _JOURNAL = "rows", "bad.jsonl", "journal.json"
 
 

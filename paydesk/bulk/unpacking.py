@@ -44,9 +44,9 @@ class Unpacked:
         self._most = most
         self._file: BinaryIO | gzip.GzipFile | zstd.ZstdFile = file
         if coding == "gzip":
-            self._file = gzip.GzipFile(fileobj=file)
+            self._file = gzip.GzipFile(fileobj=file, mode="rb")
         elif coding == "zstd":
-            self._file = zstd.ZstdFile(file, options=_WINDOW)
+            self._file = zstd.ZstdFile(file, "r", options=_WINDOW)
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes; none at the end. Raises BrokenOffError."""

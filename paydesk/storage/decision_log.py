@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Engine, insert, update
@@ -45,7 +45,8 @@ class DecisionLog:
         self._engine = engine
         self._watch = watch
         self._most_waiting = most_waiting
-        self._waiting: list[tuple[Mapping[str, Any], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Sequence[Mapping[str, Any]], asyncio.Future[None]]] = []
+        self._rows_waiting = 0
         self._changed = threading.Condition()
         self._closing = False
         self._writer = threading.Thread(target=self._write, name="decision-log", daemon=True)
@@ -56,12 +57,20 @@ class DecisionLog:
 
         Raises DecisionLogUnavailableError when it is not.
         """
+        await self.append_all((row,))
+
+    async def append_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Returns when all of `rows` are on disk, which one commit puts there.
+
+        Raises DecisionLogUnavailableError when they are not.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._changed:
-            if self._closing or len(self._waiting) >= self._most_waiting:
+            if self._closing or self._rows_waiting >= self._most_waiting:
                 message = "The decision log takes no more just now. Send the transaction again."
                 raise DecisionLogUnavailableError(message)
-            self._waiting.append((row, done))
+            self._waiting.append((rows, done))
+            self._rows_waiting += len(rows)
             self._changed.notify()
         try:
             async with asyncio.timeout(_LONGEST_WAIT_S):
@@ -85,28 +94,37 @@ class DecisionLog:
             with self._changed:
                 while not self._waiting and not self._closing:
                     self._changed.wait()
-                group, self._waiting = (
-                    self._waiting[:_LARGEST_GROUP],
-                    self._waiting[_LARGEST_GROUP:],
-                )
-                left = len(self._waiting)
+                group, rows = self._next_group()
+                left = self._rows_waiting
             if not group:
                 return
             if self._watch is not None:
-                self._watch.waiting(len(group) + left)
+                self._watch.waiting(len(rows) + left)
             began = time.perf_counter()
             error: Exception | None = None
             try:
-                self._commit([row for row, _ in group])
+                self._commit(rows)
             except Exception as caught:  # noqa: BLE001 (whatever it is, the next group is written)
                 message = "The decision log cannot be written. Send the transaction again later."
                 error = DecisionLogUnavailableError(message)
                 error.__cause__ = caught
-            _answer([done for _, done in group], error)
+            _answer(group, error)
             if self._watch is not None:
                 if error is None:
-                    self._watch.committed(len(group), time.perf_counter() - began)
+                    self._watch.committed(len(rows), time.perf_counter() - began)
                 self._watch.waiting(left)
+
+    def _next_group(self) -> tuple[list[asyncio.Future[None]], list[Mapping[str, Any]]]:
+        group: list[asyncio.Future[None]] = []
+        rows: list[Mapping[str, Any]] = []
+        for some, done in self._waiting:
+            if rows and len(rows) + len(some) > _LARGEST_GROUP:
+                break
+            group.append(done)
+            rows += some
+        del self._waiting[: len(group)]
+        self._rows_waiting -= len(rows)
+        return group, rows
 
     def _commit(self, rows: list[Mapping[str, Any]]) -> None:
         counts: dict[int, int] = {}

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from paydesk.payments.payment import PaymentRecord
 from paydesk.risk.transaction import Decision
 
+MOST_CHARACTERS = 200_000
 LevelName = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
 
 
@@ -124,3 +125,15 @@ class Echo(BaseModel):
 
     received: dict[str, Any]
     field_count: int
+
+
+class Email(BaseModel):
+    """The text of one e-mail."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"email": "Please pay 1,250.00 EUR to Northwind Ltd from Contoso GmbH."}
+        }
+    )
+
+    email: str = Field(min_length=1, max_length=MOST_CHARACTERS, strict=True)

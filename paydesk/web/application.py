@@ -10,8 +10,8 @@ from typing import Any
 
 import bentoml
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
+from starlette.requests import Request
 
 from paydesk import __version__
 from paydesk.entities.reader import Reader
@@ -29,26 +29,14 @@ from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Po
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
 from paydesk.storage.payment_states import payments_by_state
-from paydesk.web import decision_table, holding
+from paydesk.web import bulk, decision_table, holding
+from paydesk.web.answers import Email
 from paydesk.web.holding import PaymentHeldError, PaymentOrder
 from paydesk.web.lanes import Lane, Shared
 from paydesk.web.metrics import Metrics
 
-MOST_CHARACTERS = 200_000
 _SCORED_WITHIN_S = 45  # Longer than what scoring waits for, which has sentences of its own.
 _EXPORTED_AT_ONCE = 1_000  # rows in memory, of an export of any length
-
-
-class Email(BaseModel):
-    """The text of one e-mail."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {"email": "Please pay 1,250.00 EUR to Northwind Ltd from Contoso GmbH."}
-        }
-    )
-
-    email: str = Field(min_length=1, max_length=MOST_CHARACTERS, strict=True)
 
 
 class Application:
@@ -80,6 +68,8 @@ class Application:
         self._history = DecisionHistory(engine)
         # Shorter than the service's own timeout, which knows no sentence.
         self._reading = Lane("reading", threads=_cores(), waiting=64, deadline_s=30)
+        # A thread: what waits for it is a piece of rows, and there is always the next request.
+        self._bulk = Lane("bulk", threads=1, waiting=32, deadline_s=60)
         self._payments = Lane("payments", threads=32, waiting=64, deadline_s=PAYMENT_WAIT_S)
         self._look_ups = Lane("look-ups", threads=8, waiting=256, deadline_s=20)
         self._probes = Lane("probes", threads=2, waiting=32, deadline_s=10)
@@ -149,6 +139,18 @@ class Application:
         )
         self.metrics.scored(decision.risk_level, decision.fraud_probability)
         return decision
+
+    async def score_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
+        """Decisions about rows, each on disk before it is answered."""
+        body = await bulk.receive(request, self.settings.home.resolve(), self._bulk)
+        work = bulk.Scoring(self.scorer, self._log, self.metrics.scored, asked.answer)
+        return bulk.answers(body, asked, work, self._bulk)
+
+    async def predict_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
+        """The payment fields of e-mails."""
+        body = await bulk.receive(request, self.settings.home.resolve(), self._bulk)
+        work = bulk.MailReading(self.reader, asked.answer)
+        return bulk.answers(body, asked, work, self._bulk)
 
     async def predict(self, email: Email) -> Reading:
         """The payment fields of an e-mail."""
@@ -266,7 +268,8 @@ class Application:
 
     def close(self) -> None:
         """Ends what is under way, writes what waits, lets go of the database and the bank."""
-        for lane in (self._reading, self._payments, self._look_ups, self._probes, self._scrapes):
+        lanes = (self._reading, self._payments, self._look_ups, self._probes, self._scrapes)
+        for lane in (*lanes, self._bulk):
             lane.close()
         self._log.close()
         self.office.close()

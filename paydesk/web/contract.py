@@ -11,7 +11,9 @@ from paydesk.entities.schema import Reading
 from paydesk.payments.payment import PaymentPage, PaymentRecord
 from paydesk.risk.transaction import Decision, ScoredTransaction
 from paydesk.web import answers, handlers
-from paydesk.web.application import Application, Email
+from paydesk.web.answers import Email
+from paydesk.web.application import Application
+from paydesk.web.bulk import ARROW, BULK_LIMIT, CSV, JSON_LINES, SILENCE_S
 from paydesk.web.docs_page import docs_page
 from paydesk.web.holding import PaymentOrder
 from paydesk.web.openapi import document
@@ -112,6 +114,14 @@ _VERSIONS = {"risk": "1", "entities": "1"}
 _HEALTH = {"status": "ok", "version": "0.1.0", "models": _VERSIONS}
 _PROBE = (503, 504)
 
+_BULK = (JSON_LINES, f"{CSV}; charset=utf-8", ARROW)
+_BULK_ERRORS = {
+    400: "The heading or schema lacks a column, or cannot be read; no row was worked on.",
+    408: f"Nothing of the body came for {SILENCE_S:.0f} s.",
+    413: f"The body is longer than {BULK_LIMIT:,} bytes, as it is sent.",
+    415: "The body is no form of rows, or packed otherwise than with gzip or zstd.",
+}
+
 _HTML = "text/html; charset=utf-8"
 
 CONTRACT: dict[str, dict[str, Operation]] = {
@@ -124,6 +134,17 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             body=ScoredTransaction,
             errors=(503,),
             leads_to={"transaction": ("/transaction/{tx_id}", "tx_id")},
+        )
+    },
+    "/score/bulk": {
+        "POST": Operation(
+            handlers.score_bulk,
+            "score",
+            "Decide about many transactions; each is on disk before its row is answered.",
+            Answer("A row for each row, in order: its decision, or what is wrong.", media=_BULK),
+            rows=ScoredTransaction,
+            errors=(503, 504),
+            says=_BULK_ERRORS,
         )
     },
     "/transaction/{tx_id}": {
@@ -176,6 +197,17 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             Answer("The form, the spans, and how sure each field is.", Reading, example=_READING),
             body=Email,
             errors=(503, 504),
+        )
+    },
+    "/predict/bulk": {
+        "POST": Operation(
+            handlers.predict_bulk,
+            "read",
+            "Read payment forms from many e-mails.",
+            Answer("A row for each row, in order: its form, or what is wrong.", media=_BULK),
+            rows=Email,
+            errors=(503, 504),
+            says=_BULK_ERRORS,
         )
     },
     "/payment": {

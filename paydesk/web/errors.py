@@ -54,6 +54,16 @@ class BodyEncodingError(PaydeskError):
     """The body is declared to be compressed, or in another charset than UTF-8."""
 
 
+class NotAcceptableError(PaydeskError):
+    """No form of the answer is one that the client accepts."""
+
+
+class SpoolError(PaydeskError):
+    """There is no room to keep a body until it is worked through."""
+
+    retry_after_s = 5
+
+
 class BadRequestError(PaydeskError):
     """The request cannot be understood; `fields` names what is wrong where."""
 
@@ -67,11 +77,13 @@ STATUS: dict[type[PaydeskError], int] = {
     KeyMissingError: 401,
     KeyScopeError: 403,
     ForeignError: 403,
+    NotAcceptableError: 406,
     BodyTooSlowError: 408,
     BodyTooLargeError: 413,
     BodyEncodingError: 415,
     TooManyRequestsError: 429,
     LaneBusyError: 503,
+    SpoolError: 503,
     LaneLateError: 504,
     DatabaseUnavailableError: 503,
     DecisionLogUnavailableError: 503,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import BaseModel
@@ -12,8 +12,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp
 
 from paydesk.risk.transaction import ScoredTransaction
-from paydesk.web import metrics
-from paydesk.web.application import Application, Email
+from paydesk.web import bulk, metrics
+from paydesk.web.answers import Email
+from paydesk.web.application import Application
 from paydesk.web.bodies import read_json, read_model
 from paydesk.web.errors import BadRequestError, problem
 from paydesk.web.exchange import exchange_of
@@ -23,6 +24,7 @@ from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, query_of
 BENTOML = "paydesk.bentoml"  # Where the scope has BentoML's own application.
 WELCOME = "Welcome to the transaction monitoring system!"
 PAGE_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+_Part = TypeVar("_Part", str, bytes)
 _PAGES = Path(__file__).with_name("pages")
 _DESK = (_PAGES / "index.html").read_text("utf-8")
 _STYLE = (_PAGES / "desk.css").read_text("utf-8")
@@ -32,6 +34,18 @@ async def score(request: Request, application: Application) -> Response:
     """A transaction in, the decision about it out, once it is on disk."""
     transaction = await read_model(request, ScoredTransaction)
     return _model(await application.score(transaction))
+
+
+async def score_bulk(request: Request, application: Application) -> Response:
+    """Transactions in, the decisions about them out, each once it is on disk."""
+    asked = bulk.wanted(request)
+    return await _streamed(asked, await application.score_bulk(request, asked))
+
+
+async def predict_bulk(request: Request, application: Application) -> Response:
+    """E-mails in, payment forms out."""
+    asked = bulk.wanted(request)
+    return await _streamed(asked, await application.predict_bulk(request, asked))
 
 
 async def predict(request: Request, application: Application) -> Response:
@@ -161,7 +175,14 @@ def page(html: str) -> Response:
     return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
-async def _after(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _streamed(asked: bulk.Wanted, parts: AsyncIterator[bytes]) -> Response:
+    # As with the export: what fails until the first part is a problem still.
+    first = await anext(parts)
+    media = f"{asked.media}; charset=utf-8" if asked.answer == "csv" else asked.media
+    return StreamingResponse(_after(first, parts), 200, {"Content-Type": media})
+
+
+async def _after(first: _Part, rest: AsyncIterator[_Part]) -> AsyncIterator[_Part]:
     yield first
     async for part in rest:
         yield part

@@ -11,6 +11,7 @@ from paydesk import __version__
 from paydesk.json_text import DEEPEST
 from paydesk.web.answers import Problem, TransactionNotFound
 from paydesk.web.bodies import BODY_LIMIT, BODY_SECONDS
+from paydesk.web.bulk import ARROW, CSV, JSON_LINES
 from paydesk.web.operation import JSON, Contract, Operation
 
 _PROBLEM = "application/problem+json"
@@ -19,6 +20,7 @@ _SAYS = {
     401: "No API key that is in force came.",
     403: "The key may not do this; or, without keys, the caller is not let in.",
     404: "There is none.",
+    406: "No form of the answer is accepted.",
     408: f"The body was not complete within {BODY_SECONDS:.0f} s.",
     409: "The same payment is under way, or was made before.",
     413: f"The body is longer than {BODY_LIMIT:,} bytes.",
@@ -29,6 +31,7 @@ _SAYS = {
     503: "The database, the bank or a thread is not to be had just now.",
     504: "It is not known yet whether it was done.",
 }
+ROWS = ("text/plain", JSON_LINES, CSV, ARROW)
 _INPUT_ERRORS = (400, 408, 413, 415)
 _ABOUT = f"""Fraud scores, payment e-mails and payments.
 
@@ -42,7 +45,7 @@ up to {DEEPEST} levels, with each name once.
 def document(contract: Contract) -> dict[str, Any]:
     """The OpenAPI document."""
     operations = [operation for methods in contract.values() for operation in methods.values()]
-    ins = {op.body for op in operations if op.body}
+    ins = {model for op in operations for model in (op.body, op.rows) if model is not None}
     outs = {op.answer.model for op in operations if op.answer.model}
     outs |= {Problem, TransactionNotFound, *(op.problem for op in operations)}
     refs, schemas = models_json_schema(
@@ -102,11 +105,18 @@ def _operation(path: str, op: Operation, ref: dict[Any, Any], contract: Contract
             example = op.body.model_json_schema()["example"]
         content = {JSON: {"schema": schema, "examples": {"usual": {"value": example}}}}
         described["requestBody"] = {"required": True, "content": content}
+    if op.rows is not None:
+        row = op.rows.__name__
+        says = f"JSON Lines: an object a line, each a {row}; or CSV, or an Arrow IPC stream."
+        text = {"schema": {"type": "string", "description": says}}
+        described["requestBody"] = {"required": True, "content": dict.fromkeys(ROWS, text)}
     return described
 
 
 def _errors(op: Operation) -> list[int]:
     errors = {400, 403, 500, *op.errors}
+    if op.rows is not None:
+        errors |= {406, *_INPUT_ERRORS}
     if op.need != "open":
         errors |= {401, 429}
     if op.body is not None or op.any_object:

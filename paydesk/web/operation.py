@@ -34,8 +34,9 @@ class Answer:
 class Operation:
     """A method of a path. `errors` are those that not every operation of its kind has.
 
-    `says` and `error_headers` tell, by status, what an error means here and which headers it may
-    have; `problem` is its model. Headers are described by their names.
+    `rows` is the model of each row, where the body has many. `says` and `error_headers` tell, by
+    status, what an error means here and which headers it may have; `problem` is its model. Headers
+    are described by their names.
     """
 
     handler: Handler
@@ -44,6 +45,7 @@ class Operation:
     answer: Answer
     body: type[BaseModel] | None = None
     any_object: bool = False
+    rows: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
     status: int = 200
