@@ -106,6 +106,26 @@ _ENCODINGS: tuple[dict[str, str], ...] = (
     {"Content-Encoding": "zstd"},
 )
 
+_BULK_ENCODINGS: tuple[dict[str, str], ...] = (
+    {"Content-Type": "application/x-ndjson; charset=latin-1"},
+    {"Content-Type": "application/xml"},
+    {"Content-Type": "multipart/form-data; boundary=x"},
+    {"Content-Encoding": "br"},
+    {"Content-Encoding": "gzip, gzip"},
+)
+_ARROW = "application/vnd.apache.arrow.stream"
+_NO_ROWS: tuple[tuple[str, bytes], ...] = (
+    ("text/plain", b"\xff\xfe1\x00"),
+    ("text/csv", b""),
+    ("text/csv", b"a,b\n1,2\n"),
+    ("text/csv", b"amount,amount,email,email\n1,1,1,1\n"),
+    ("text/csv", b"\xff\n1\n"),
+    (_ARROW, b""),
+    (_ARROW, b"ARROW1\x00\x00"),
+    (_ARROW, b"\xff\xff\xff\xff\xff\xff\xff\x7f"),
+    (_ARROW, b"\xff\xff\xff\xff\x10\x00\x00\x00" + b"\x00" * 16),
+)
+
 _SCORES: tuple[bytes, ...] = (
     b"{}",
     b'{"tx_id": "TX1"}',
@@ -321,6 +341,7 @@ def bad_inputs() -> Iterator[BadInput]:
         for headers in _ENCODINGS:
             yield BadInput(415, "POST", path, b'{"amount": 1}', headers)
         yield BadInput(413, "POST", path, b"", {**_JSON, "Content-Length": "99999999999"})
+    yield from _bulk_inputs()
     for path, bodies in {"/score": _SCORES, "/predict": _EMAILS, "/payment": _PAYMENTS}.items():
         for body in bodies:
             yield BadInput(400, "POST", path, body, _JSON)
@@ -355,3 +376,12 @@ def bad_inputs() -> Iterator[BadInput]:
         {"Origin": "file://"},
     ):
         yield BadInput(403, "POST", "/score", b'{"amount": 1}', headers)
+
+
+def _bulk_inputs() -> Iterator[BadInput]:
+    for path in ("/score/bulk", "/predict/bulk"):
+        yield BadInput(413, "POST", path, b"", {"Content-Length": "99999999999"})
+        for headers in _BULK_ENCODINGS:
+            yield BadInput(415, "POST", path, b'{"amount": 1}', headers)
+        for kind, body in _NO_ROWS:
+            yield BadInput(400, "POST", path, body, {"Content-Type": kind})

@@ -208,7 +208,6 @@ def test_memory_does_not_grow_with_the_body(trained: Trained, tmp_path: Path) ->
         (GOOD, {"content_encoding": "gzip, gzip"}, 415, "gzip or zstd"),
         (GOOD, {"accept": "image/png"}, 406, "Answers are"),
         (GOOD, {"accept": "text/csv;q=0"}, 406, "Answers are"),
-        (b"", {"content_length": "99999999999"}, 413, "67,108,864 bytes"),
     ],
 )
 @pytest.mark.parametrize("path", ["/score/bulk", "/predict/bulk"])

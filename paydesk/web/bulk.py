@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, cast
 
@@ -347,11 +348,14 @@ def _nothing(work: Work) -> Columns:
 
 
 def _opened(body: BinaryIO, asked: Wanted, work: Work) -> Iterator[Block]:
-    """The body's rows in blocks. Raises BadRequestError."""
+    """The body's rows in blocks. Raises BadRequestError, now or with the first of them."""
     try:
-        return _blocks(body, asked, work)
+        blocks = _blocks(body, asked, work)
+        first = next(blocks, None)
     except DataError as error:
-        raise BadRequestError(str(error).partition(" Name it with --")[0]) from error
+        why = str(error).partition(" Name it with --")[0]
+        raise BadRequestError(why) from error
+    return iter(()) if first is None else chain((first,), blocks)
 
 
 def _blocks(body: BinaryIO, asked: Wanted, work: Work) -> Iterator[Block]:
