@@ -138,8 +138,10 @@ def test_a_truncated_body_is_answered_as_far_as_it_is_whole(client: httpx.Client
     assert rows[-1]["line"] == len(rows)
     assert "breaks off here" in rows[-1]["error"]
     stream = as_arrow(pd.DataFrame({"amount": [1.0] * 1_000}))
-    rows = rows_of(post(client, stream[:-3_000], content_type=ARROW))
+    rows = rows_of(post(client, stream[:-1_000], content_type=ARROW))
     assert [len(rows), rows[-1]["line"]] == [701, 701]
+    (only,) = rows_of(post(client, stream[:-4_000], content_type=ARROW))
+    assert only["line"] == 1
 
 
 def test_a_line_of_two_gigabytes_in_a_small_body_is_refused_in_its_place(

@@ -32,6 +32,10 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 class Form(Protocol):
     """How answers are written."""
 
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The columns."""
+
     def head(self) -> bytes:
         """What comes first."""
 

@@ -68,8 +68,7 @@ class Application:
         self._history = DecisionHistory(engine)
         # Shorter than the service's own timeout, which knows no sentence.
         self._reading = Lane("reading", threads=_cores(), waiting=64, deadline_s=30)
-        # A thread: what waits for it is a piece of rows, and there is always the next request.
-        self._bulk = Lane("bulk", threads=1, waiting=32, deadline_s=60)
+        self._bulk = bulk.Bulk(settings.home.resolve())
         self._payments = Lane("payments", threads=32, waiting=64, deadline_s=PAYMENT_WAIT_S)
         self._look_ups = Lane("look-ups", threads=8, waiting=256, deadline_s=20)
         self._probes = Lane("probes", threads=2, waiting=32, deadline_s=10)
@@ -140,17 +139,14 @@ class Application:
         self.metrics.scored(decision.risk_level, decision.fraud_probability)
         return decision
 
-    async def score_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
+    def score_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
         """Decisions about rows, each on disk before it is answered."""
-        body = await bulk.receive(request, self.settings.home.resolve(), self._bulk)
         work = bulk.Scoring(self.scorer, self._log, self.metrics.scored, asked.answer)
-        return bulk.answers(body, asked, work, self._bulk)
+        return self._bulk.answer(request, asked, work)
 
-    async def predict_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
+    def predict_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
         """The payment fields of e-mails."""
-        body = await bulk.receive(request, self.settings.home.resolve(), self._bulk)
-        work = bulk.MailReading(self.reader, asked.answer)
-        return bulk.answers(body, asked, work, self._bulk)
+        return self._bulk.answer(request, asked, bulk.MailReading(self.reader, asked.answer))
 
     async def predict(self, email: Email) -> Reading:
         """The payment fields of an e-mail."""

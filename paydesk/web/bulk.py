@@ -40,7 +40,7 @@ from paydesk.web.errors import (
     NotAcceptableError,
     SpoolError,
 )
-from paydesk.web.lanes import Lane
+from paydesk.web.lanes import Lane, LaneBusyError
 
 BULK_LIMIT = 64 * 1024 * 1024
 UNPACKED_LIMIT = 8 * 1024**3
@@ -49,7 +49,7 @@ JSON_LINES, CSV, ARROW = "application/x-ndjson", "text/csv", "application/vnd.ap
 
 Rows = Literal["jsonl", "csv", "arrow"]
 _PIECE = 64 * 1024
-_ROWS_AT_ONCE = 1_000
+_MOST_BODIES = 16
 _IN_MEMORY = 1024 * 1024
 _FORMS: Mapping[str, Rows] = {
     JSON_LINES: "jsonl",
@@ -137,6 +137,7 @@ class _Log(Protocol):
 class Scoring:
     """What /score/bulk does with a block of rows."""
 
+    rows_at_once = 1_000
     fields: Sequence[str] = FIELDS
     required: Sequence[str] = REQUIRED
 
@@ -224,6 +225,7 @@ def logged(scored: Scored, ids: list[str], at_us: int) -> list[dict[str, object]
 class MailReading:
     """What /predict/bulk does with a block of rows."""
 
+    rows_at_once = 50
     fields: Sequence[str] = ("email",)
     required: Sequence[str] = ("email",)
 
@@ -263,6 +265,33 @@ def _form(form: Rows, lines: Mapping[str, Kind], table: Mapping[str, Kind]) -> F
     if form == "csv":
         return CsvForm(table, with_refused=True)
     return ArrowForm(table, with_refused=True)
+
+
+class Bulk:
+    """The bodies that a worker is busy with: so many at once, and one thread for their rows."""
+
+    def __init__(self, home: Path) -> None:
+        """Bodies are kept in `home` until they are answered."""
+        self._home = home
+        self._lane = Lane("bulk", threads=1, waiting=_MOST_BODIES, deadline_s=60)
+        self._under_way = 0
+
+    async def answer(self, request: Request, asked: Wanted, work: Work) -> AsyncIterator[bytes]:
+        """Takes the body, and gives the answer part by part. Raises LaneBusyError at once."""
+        if self._under_way >= _MOST_BODIES:
+            message = f"Paydesk is busy: {_MOST_BODIES} bodies of rows are under way."
+            raise LaneBusyError(f"{message} Send it again in some seconds.")
+        self._under_way += 1
+        try:
+            body = await receive(request, self._home, self._lane)
+            async for part in answers(body, asked, work, self._lane):
+                yield part
+        finally:
+            self._under_way -= 1
+
+    def close(self) -> None:
+        """Waits for the rows that are being worked on."""
+        self._lane.close()
 
 
 async def receive(request: Request, home: Path, lane: Lane) -> BinaryIO:
@@ -329,7 +358,10 @@ async def answers(body: BinaryIO, asked: Wanted, work: Work, lane: Lane) -> Asyn
                 why = f"From this row on nothing was done: {error}"
                 if isinstance(error, BrokenOffError):
                     why = str(error)
-                part, block = work.form.part((), _nothing(work), [Refused(line, why)]), None
+                part, block = (
+                    work.form.part((), dict.fromkeys(work.form.kinds, ()), [Refused(line, why)]),
+                    None,
+                )
             yield part if begun else work.form.head() + part
             begun = True
             if block is None:
@@ -342,11 +374,6 @@ async def answers(body: BinaryIO, asked: Wanted, work: Work, lane: Lane) -> Asyn
         body.close()
 
 
-def _nothing(work: Work) -> Columns:
-    kinds = getattr(work.form, "kinds")  # noqa: B009
-    return {name: [] for name in kinds}
-
-
 def _opened(body: BinaryIO, asked: Wanted, work: Work) -> Iterator[Block]:
     """The body's rows in blocks. Raises BadRequestError, now or with the first of them."""
     try:
@@ -355,6 +382,8 @@ def _opened(body: BinaryIO, asked: Wanted, work: Work) -> Iterator[Block]:
     except DataError as error:
         why = str(error).partition(" Name it with --")[0]
         raise BadRequestError(why) from error
+    except BrokenOffError as error:
+        return iter((Block((), {}, (Refused(1, str(error)),)),))
     return iter(()) if first is None else chain((first,), blocks)
 
 
@@ -372,14 +401,14 @@ def _blocks(body: BinaryIO, asked: Wanted, work: Work) -> Iterator[Block]:
         def of_batches() -> Iterator[Block]:
             first = 1
             for batch in batches:
-                yield from _parts(layout.block(first, batch))
+                yield from _parts(layout.block(first, batch), work.rows_at_once)
                 first += batch.rows
 
         return of_batches()
     cut = pieces(source, _PIECE, quoted=asked.rows == "csv")
     if asked.rows == "jsonl":
         lines = JsonLines({name: name for name in work.fields})
-        return (part for piece in cut for part in _parts(lines.block(piece)))
+        return (part for piece in cut for part in _parts(lines.block(piece), work.rows_at_once))
     first = next(cut, None)
     if first is None:
         raise DataError("There is no heading: the first line of CSV names the columns.")
@@ -387,19 +416,19 @@ def _blocks(body: BinaryIO, asked: Wanted, work: Work) -> Iterator[Block]:
     records = Csv({ours: has.index(theirs) for ours, theirs in find(has).items()}, len(has))
 
     def of_records() -> Iterator[Block]:
-        yield from _parts(records.block(rest))
+        yield from _parts(records.block(rest), work.rows_at_once)
         for piece in cut:
-            yield from _parts(records.block(piece))
+            yield from _parts(records.block(piece), work.rows_at_once)
 
     return of_records()
 
 
-def _parts(block: Block) -> Iterator[Block]:
+def _parts(block: Block, at_once: int) -> Iterator[Block]:
     """A block in parts of so many rows; refused ones go with the part that they stand in."""
     refused = sorted(block.refused, key=lambda row: row.line)
     rows = len(block.lines)
-    for begin in range(0, max(rows, 1), _ROWS_AT_ONCE):
-        end = begin + _ROWS_AT_ONCE
+    for begin in range(0, max(rows, 1), at_once):
+        end = begin + at_once
         here = refused
         if end < rows:
             here = [row for row in refused if row.line < block.lines[end]]

@@ -39,13 +39,13 @@ async def score(request: Request, application: Application) -> Response:
 async def score_bulk(request: Request, application: Application) -> Response:
     """Transactions in, the decisions about them out, each once it is on disk."""
     asked = bulk.wanted(request)
-    return await _streamed(asked, await application.score_bulk(request, asked))
+    return await _streamed(asked, application.score_bulk(request, asked))
 
 
 async def predict_bulk(request: Request, application: Application) -> Response:
     """E-mails in, payment forms out."""
     asked = bulk.wanted(request)
-    return await _streamed(asked, await application.predict_bulk(request, asked))
+    return await _streamed(asked, application.predict_bulk(request, asked))
 
 
 async def predict(request: Request, application: Application) -> Response:
