@@ -72,7 +72,7 @@ def write_parquet(stream: Path, out: Path) -> None:
 def _pieces(place: str, opened: "pyarrow.parquet.ParquetFile", names: list[str]) -> Iterator[Piece]:
     first = 1
     try:
-        for batch in opened.iter_batches(_ROWS, columns=names):
+        for batch in _batches(opened, names):
             # Long texts: no piece is longer than what the reader of streams takes.
             step = max(1, batch.num_rows * MESSAGE_LIMIT // 2 // max(batch.nbytes, 1))
             for begin in range(0, batch.num_rows, step):
@@ -83,6 +83,15 @@ def _pieces(place: str, opened: "pyarrow.parquet.ParquetFile", names: list[str])
     except (_pyarrow().lib.ArrowException, OSError) as error:
         why = str(error).splitlines()[0]
         raise DataError(f"{place}: the file is damaged from row {first} on: {why}") from error
+
+
+def _batches(
+    opened: "pyarrow.parquet.ParquetFile", names: list[str]
+) -> Iterator["pyarrow.RecordBatch"]:
+    # A group at a time: asked for all groups at once, pyarrow keeps something of each (200 MB of
+    # ten million rows).
+    for group in range(opened.num_row_groups):
+        yield from opened.iter_batches(_ROWS, row_groups=[group], columns=names)
 
 
 def _as_stream(table: "pyarrow.Table") -> bytes:
