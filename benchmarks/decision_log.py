@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine, func, insert, select, update
 
 from paydesk.storage.database import now_us, open_database, writing
+from paydesk.storage.decision_counts import count_in, counted
 from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Position
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
@@ -24,6 +25,7 @@ from paydesk.storage.tables import decision_totals, decisions
 
 _PART = 50_000
 _SECOND_US = 1_000_000
+_DAY_US = 86_400 * _SECOND_US
 _BEGIN_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * _SECOND_US
 _STORES = 500
 
@@ -43,7 +45,7 @@ def main() -> None:
         total = connection.execute(select(func.count()).select_from(decisions)).scalar_one()
     print(f"{engine.dialect.name}, {total:,} decisions, milliseconds:")
     print(f"{'':34}{'median':>9}{'p99':>9}{'most':>9}")
-    for name, call, times in _calls(history, total):
+    for name, call, times in _calls(engine, history, total):
         taken = []
         for _ in range(times):
             began = time.perf_counter()
@@ -69,6 +71,7 @@ def _fill(engine: Engine, there: int, wanted: int) -> None:
                     .where(decision_totals.c.level == level)
                     .values(decisions=decision_totals.c.decisions + count)
                 )
+            count_in(connection, rows)
         if (first + _PART) % 1_000_000 == 0:
             print(f"{first + _PART:,} in {time.perf_counter() - started:.0f} s", flush=True)
 
@@ -93,7 +96,9 @@ def _row(number: int, recorded_at_us: int, chance: random.Random) -> dict[str, o
     }
 
 
-def _calls(history: DecisionHistory, total: int) -> list[tuple[str, Callable[[], object], int]]:
+def _calls(
+    engine: Engine, history: DecisionHistory, total: int
+) -> list[tuple[str, Callable[[], object], int]]:
     chance = random.Random(11)  # noqa: S311
 
     def page(which: DecisionFilter) -> object:
@@ -107,10 +112,15 @@ def _calls(history: DecisionHistory, total: int) -> list[tuple[str, Callable[[],
     def a_store() -> DecisionFilter:
         return DecisionFilter(store=f"Store {chance.randrange(_STORES)}")
 
+    def a_month() -> object:
+        since_us = _BEGIN_US + chance.randrange(80) * _DAY_US
+        return counted(engine, since_us, since_us + 30 * _DAY_US, _DAY_US // 3)
+
     return [
         ("GET /transaction", lambda: history.latest(f"TX{chance.randrange(total):08d}"), 2_000),
         ("GET /transaction, never scored", lambda: history.latest("never"), 500),
         ("GET /stats", history.totals, 2_000),
+        ("GET /decisions/counts, 30 days", a_month, 100),
         ("GET /decisions", lambda: page(DecisionFilter()), 500),
         ("  level=CRITICAL", lambda: page(DecisionFilter(level=3)), 500),
         ("  store=…", lambda: page(a_store()), 500),

@@ -283,7 +283,7 @@ _PATHS: tuple[tuple[int, str], ...] = (
     (404, "/healthz"),
     (404, "/docs.json"),
     (404, "/static_content/index.css"),
-    (404, "/desk.css/../../settings.py"),
+    (404, "/desk/../../settings.py"),
     (404, "/%2e%2e/%2e%2e/etc/passwd"),
     (404, "/pages/index.html"),
     (404, "/%ff%fe"),

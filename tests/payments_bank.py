@@ -84,6 +84,16 @@ def running_sandbox(
         books.close()
 
 
+def bank_environment(bank: RunningSandbox, **changes: Any) -> dict[str, str]:
+    """The settings by which a service reaches the sandbox bank."""
+    settings = bank.settings(**changes)
+    return {
+        f"PAYDESK_BANK_{name.upper()}": getattr(value, "get_secret_value", lambda v=value: str(v))()
+        for name, value in settings
+        if name in settings.model_fields_set
+    }
+
+
 def a_payment(**changes: Any) -> Payment:
     """100.00 EUR from Bob to Alice, or what `changes` make of it."""
     return Payment.model_validate(

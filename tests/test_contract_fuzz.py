@@ -12,23 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import ROOT, Trained
-from payments_bank import RunningSandbox, running_sandbox
+from payments_bank import bank_environment, running_sandbox
 from service_process import Service, new_key
 
 from paydesk.payments.sandbox import SandboxOptions
-from paydesk.settings import BankSettings
 
 EXAMPLES = int(os.environ.get("PAYDESK_FUZZ_EXAMPLES", "25"))
-
-
-def bank_environment(bank: RunningSandbox) -> dict[str, str]:
-    """The settings by which a service reaches the sandbox bank."""
-    settings: BankSettings = bank.settings()
-    return {
-        f"PAYDESK_BANK_{name.upper()}": getattr(value, "get_secret_value", lambda v=value: str(v))()
-        for name, value in settings
-        if name in settings.model_fields_set
-    }
 
 
 @pytest.mark.timeout(7_200)

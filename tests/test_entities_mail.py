@@ -30,6 +30,11 @@ def test_html_becomes_what_a_person_sees() -> None:
     ]
 
 
+def test_xhtml_with_a_declaration_is_read_like_any_other() -> None:
+    html = '<?xml version="1.0" encoding="utf-8"?>\n<html><body><p>Pay Ann</p></body></html>'
+    assert html_to_text(html) == "Pay Ann"
+
+
 @pytest.mark.parametrize("html", ["", "   ", "<p></p>", "<", "<!-- only -->"])
 def test_html_without_text_is_empty_or_harmless(html: str) -> None:
     assert len(html_to_text(html)) <= 1

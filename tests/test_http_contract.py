@@ -1,10 +1,12 @@
 """The HTTP contract, route by route, against the running service over a real socket."""
 
+import base64
 import json
 import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from email.message import EmailMessage
 from pathlib import Path
 
 import httpx
@@ -37,7 +39,7 @@ def test_root_welcomes_clients_in_text_and_browsers_with_a_page(client: httpx.Cl
     assert page.headers["content-type"].startswith("text/html")
     assert "Welcome to the transaction monitoring system!" in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert client.get("/desk.css").status_code == 200
+    assert "'unsafe-inline'" not in page.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,39 @@ def test_a_payment_is_made_once_and_looked_up(client: httpx.Client) -> None:
     assert [event["state"] for event in looked_up["history"]] == ["recorded", "sent", "accepted"]
     listed = client.get("/payments?limit=5").json()["payments"]
     assert first.json()["payment_id"] in [payment["payment_id"] for payment in listed]
+
+
+def test_a_review_is_what_the_payment_would_be_and_makes_none(client: httpx.Client) -> None:
+    before = (client.get("/stats").json(), client.get("/payments").json())
+    iban = "DE89 3704 0044 0532 0130 00"
+    body = {"accountA": "Harper Ltd", "accountB": "Contoso GmbH", "creditorAccount": iban}
+    reviewed = client.post("/review", json={**body, "amount": "9000.0", "currency": "eur"}).json()
+    assert (reviewed["amount"], reviewed["currency"]) == ("9000.00", "EUR")
+    assert reviewed["creditorAccount"] == "****3000"
+    assert reviewed["triggered_rules"][0] == "R1: amount > 3000"
+    assert reviewed["sandbox"] is True
+    assert (client.get("/stats").json(), client.get("/payments").json()) == before
+    past = client.post("/review", json={**body, "amount": 1, "executionDate": "2020-01-01"})
+    _is_problem(past, 400)
+    assert past.json()["errors"][0]["field"] == "executionDate"
+    override = {"decision_id": "x", "reason": "because"}
+    _is_problem(client.post("/review", json={**body, "amount": 1, "override": override}), 400)
+
+
+def test_the_text_of_a_message_as_it_travels(client: httpx.Client) -> None:
+    message = EmailMessage()
+    message["Subject"] = "Zahlung für März"
+    message.set_content("<p>Pay <b>Müller</b></p>\n", subtype="html", charset="iso-8859-1")
+    message.add_attachment(b"x" * 5_000, maintype="application", subtype="pdf")
+    raw = message.as_bytes()
+    for content in (raw, raw[:-2_000]):  # whole, and with the end of its attachment missing
+        body = {"message": base64.b64encode(content).decode()}
+        read = client.post("/mail", json=body).json()
+        assert read == {"text": "Subject: Zahlung für März\n\nPay Müller", "quoted_characters": 0}
+    for wrong in ("", "====", "a", "not base64"):
+        _is_problem(client.post("/mail", json={"message": wrong}), 400)
+    torn = {"message": base64.b64encode(b"Subject: \xff\xfe\n\n\xff pay").decode()}
+    assert "pay" in client.post("/mail", json=torn).json()["text"]
 
 
 def test_the_same_payment_without_a_key_is_a_duplicate(client: httpx.Client) -> None:

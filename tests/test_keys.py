@@ -21,13 +21,14 @@ NEEDS = {
         ("POST", "/score"),
         ("GET", "/stats"),
         ("GET", "/decisions"),
+        ("GET", "/decisions/counts"),
         ("GET", "/transaction/x"),
     ],
-    "read": [("POST", "/predict")],
-    "pay": [("POST", "/payment"), ("GET", "/payments"), ("GET", "/payment/x")],
+    "read": [("POST", "/predict"), ("POST", "/mail")],
+    "pay": [("POST", "/payment"), ("POST", "/review"), ("GET", "/payments"), ("GET", "/payment/x")],
     "any": [("GET", "/status"), ("GET", "/metrics"), ("POST", "/echo"), ("GET", "/schema.json")],
 }
-OPEN = ["/", "/hello", "/health", "/livez", "/readyz", "/openapi.json", "/docs", "/desk.css"]
+OPEN = ["/", "/hello", "/health", "/livez", "/readyz", "/openapi.json", "/docs", "/desk/desk.css"]
 
 
 @pytest.fixture(scope="module")

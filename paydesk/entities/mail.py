@@ -23,6 +23,8 @@ _BREAKS = (
 )  # fmt: skip
 _CELLS = ("td", "th")
 _BLANKS = re.compile(r"\s+")
+# XHTML that Outlook writes. The text is decoded by now, and lxml refuses one that says how.
+_DECLARATION = re.compile(r"\A\s*<\?xml\b[^>]*>", re.IGNORECASE)
 _HTML = (".html", ".htm")
 _LARGEST = 4 * 1024 * 1024  # bytes of one mail
 
@@ -33,6 +35,7 @@ class UnreadableMailError(PaydeskError):
 
 def html_to_text(html: str) -> str:
     """The text that a person would see of an HTML body, one line a block."""
+    html = _DECLARATION.sub("", html)
     if not html.strip():
         return ""
     try:

@@ -64,9 +64,10 @@ def time_of(at_us: int) -> datetime:
 
 def _accounts(instruction: str) -> tuple[str | None, str | None]:
     body = orjson.loads(instruction)
-    return _masked(body.get("debtorAccountId")), _masked(body.get("creditorAccountId"))
+    debtor, creditor = body.get("debtorAccountId"), body.get("creditorAccountId")
+    return debtor and masked(debtor), creditor and masked(creditor)
 
 
-def _masked(account: dict[str, str] | None) -> str | None:
-    # Enough to tell one's accounts apart, too little to pay with.
-    return None if account is None else f"****{account['identification'][-_SHOWN:]}"
+def masked(account: dict[str, str]) -> str:
+    """An account of an instruction: enough to tell one's own apart, too little to pay with."""
+    return f"****{account['identification'][-_SHOWN:]}"

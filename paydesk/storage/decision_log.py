@@ -10,6 +10,7 @@ from sqlalchemy import Engine, insert, update
 
 from paydesk.errors import PaydeskError
 from paydesk.storage.database import writing
+from paydesk.storage.decision_counts import count_in
 from paydesk.storage.tables import decision_totals, decisions
 
 _LARGEST_GROUP = 1_000
@@ -139,6 +140,7 @@ class DecisionLog:
                     .where(decision_totals.c.level == level)
                     .values(decisions=decision_totals.c.decisions + count)
                 )
+            count_in(connection, rows)
 
 
 def _answer(waiting: list[asyncio.Future[None]], error: Exception | None) -> None:

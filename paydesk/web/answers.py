@@ -102,11 +102,39 @@ class Stats(BaseModel):
     by_level: ByLevel
 
 
+class CountsAt(ByLevel):
+    """Decisions by level from `at` on, for a step."""
+
+    at: str = Field(description="ISO 8601, UTC.")
+
+
+class CountsFrom(ByLevel):
+    """Decisions by level with a fraud probability from `probability` on, for 0.05."""
+
+    probability: float
+
+
+class Counts(BaseModel):
+    """Decisions of a time, by level, over time and by fraud probability; none are 0."""
+
+    step_s: int = Field(description="Seconds that a step of `over_time` has.")
+    over_time: list[CountsAt]
+    by_probability: list[CountsFrom]
+
+
+class MailText(BaseModel):
+    """What `/predict` is to be sent of a message."""
+
+    text: str
+    quoted_characters: int = Field(description="How many of them are quoted history.")
+
+
 class Health(BaseModel):
     """Whether it works, and with which versions."""
 
     status: Literal["ok"]
     version: str
+    sandbox: bool = Field(description="Payments go to the sandbox bank: no money moves.")
     models: dict[str, str]
 
 

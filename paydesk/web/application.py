@@ -29,11 +29,13 @@ from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Po
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
 from paydesk.storage.payment_states import payments_by_state
-from paydesk.web import bulk, decision_table, holding
+from paydesk.web import bulk, counts, decision_table, holding
 from paydesk.web.answers import Email
 from paydesk.web.holding import PaymentHeldError, PaymentOrder
 from paydesk.web.lanes import Lane, Shared
+from paydesk.web.mail_text import Message, mail_text
 from paydesk.web.metrics import Metrics
+from paydesk.web.review import PaymentForm, Review, review
 
 _SCORED_WITHIN_S = 45  # Longer than what scoring waits for, which has sentences of its own.
 _EXPORTED_AT_ONCE = 1_000  # rows in memory, of an export of any length
@@ -152,6 +154,14 @@ class Application:
         """The payment fields of an e-mail."""
         return await self._reading.run(self.reader.read, email.email)
 
+    async def mail_text(self, message: Message) -> dict[str, Any]:
+        """The text of a message as it travels."""
+        return await self._reading.run(mail_text, message)
+
+    def review(self, form: PaymentForm) -> Review:
+        """What a payment would be. Raises BankNotConfiguredError, PaymentInvalidError."""
+        return review(form, self.scorer, self.settings)
+
     async def pay(
         self, order: PaymentOrder, client_key: str | None, request_id: str | None
     ) -> PaymentOutcome:
@@ -238,10 +248,19 @@ class Application:
             "by_level": by_level,
         }
 
+    async def counts(self, window: str) -> dict[str, Any]:
+        """Decisions of the window until now, by level, over time and by probability."""
+        return await self._look_ups.run(counts.counts, self._engine, window, now_us())
+
     async def health(self) -> dict[str, Any]:
         """Raises DatabaseUnavailableError when the log cannot be read."""
         await self._readable.get()
-        return {"status": "ok", "version": __version__, "models": self.models}
+        return {
+            "status": "ok",
+            "version": __version__,
+            "sandbox": self._bank() == "sandbox",
+            "models": self.models,
+        }
 
     def status(self) -> dict[str, Any]:
         """What this service is."""

@@ -16,9 +16,12 @@ from paydesk.web.application import Application
 from paydesk.web.bulk import ARROW, BULK_LIMIT, CSV, JSON_LINES, SILENCE_S
 from paydesk.web.docs_page import docs_page
 from paydesk.web.holding import PaymentOrder
+from paydesk.web.mail_text import Message
 from paydesk.web.openapi import document
 from paydesk.web.operation import JSON, TEXT, Answer, Operation
-from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage
+from paydesk.web.pages import TYPES
+from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, Window
+from paydesk.web.review import PaymentForm, Review
 
 
 async def openapi(_request: Request, _application: Application) -> Response:
@@ -105,13 +108,36 @@ _READING: dict[str, Any] = {
     "alternatives": [],
     "notes": [],
 }
-_STATS = {
+_STATS: dict[str, Any] = {
     "total": 3,
     "high": 1,
     "by_level": {"LOW": 1, "MEDIUM": 1, "HIGH": 0, "CRITICAL": 1},
 }
+_COUNTS: dict[str, Any] = {
+    "step_s": 1800,
+    "over_time": [{"at": "2026-03-01T03:00:00+00:00", **_STATS["by_level"]}],
+    "by_probability": [{"probability": 0.95, **_STATS["by_level"]}],
+}
+_REVIEW: dict[str, Any] = {
+    "amount": "1250.00",
+    "currency": "EUR",
+    "accountA": "Northwind Traders Ltd",
+    "accountB": "Contoso GmbH",
+    "creditorAccount": "****5432",
+    "debtorAccount": "****3000",
+    "remittance": None,
+    "executionDate": "2026-03-01",
+    "sandbox": True,
+    "score": 0,
+    "risk_level": "LOW",
+    "triggered_rules": [],
+    "reasons": [],
+    "fraud_probability": 0.02,
+    "model": "risk:1",
+    "held": False,
+}
 _VERSIONS = {"risk": "1", "entities": "1"}
-_HEALTH = {"status": "ok", "version": "0.1.0", "models": _VERSIONS}
+_STATUS = {"status": "ok", "version": "0.1.0", "models": _VERSIONS}
 _PROBE = (503, 504)
 
 _BULK = (JSON_LINES, f"{CSV}; charset=utf-8", ARROW)
@@ -180,6 +206,16 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             errors=(503, 504),
         )
     },
+    "/decisions/counts": {
+        "GET": Operation(
+            handlers.decision_counts,
+            "score",
+            "Decisions counted by level, over time and by fraud probability.",
+            Answer("Every step of the window.", answers.Counts, example=_COUNTS),
+            query=Window,
+            errors=(503, 504),
+        )
+    },
     "/stats": {
         "GET": Operation(
             handlers.stats,
@@ -208,6 +244,33 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             rows=Email,
             errors=(503, 504),
             says=_BULK_ERRORS,
+        )
+    },
+    "/mail": {
+        "POST": Operation(
+            handlers.mail,
+            "read",
+            "The text of a message as it travels, for /predict.",
+            Answer(
+                "Its subject and body.",
+                answers.MailText,
+                example={
+                    "text": "Subject: Invoice 2231\n\nPlease pay 1,250.00 EUR to Northwind Ltd.",
+                    "quoted_characters": 0,
+                },
+            ),
+            body=Message,
+            errors=(503, 504),
+        )
+    },
+    "/review": {
+        "POST": Operation(
+            handlers.review,
+            "pay",
+            "What /payment would make of this form; nothing is written, nothing sent.",
+            Answer("What would be sent, and its risk.", Review, example=_REVIEW),
+            body=PaymentForm,
+            errors=(503,),
         )
     },
     "/payment": {
@@ -262,7 +325,7 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             handlers.health,
             "open",
             "Whether the service works, and with which models.",
-            Answer("It works.", answers.Health, example=_HEALTH),
+            Answer("It works.", answers.Health, example={**_STATUS, "sandbox": True}),
             errors=_PROBE,
         )
     },
@@ -274,7 +337,7 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             Answer(
                 "Versions and bank.",
                 answers.Status,
-                example={**_HEALTH, "service": "monitoring", "bank": "sandbox"},
+                example={**_STATUS, "service": "monitoring", "bank": "sandbox"},
             ),
         )
     },
@@ -332,12 +395,13 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             Answer("It.", media=(TEXT, _HTML), example=handlers.WELCOME),
         )
     },
-    "/desk.css": {
+    "/desk/{file}": {
         "GET": Operation(
-            handlers.stylesheet,
+            handlers.page_file,
             "open",
-            "What the pages look like.",
-            Answer("CSS.", media=("text/css; charset=utf-8",)),
+            "A file that the pages load.",
+            Answer("It, with an ETag.", media=tuple(TYPES.values())),
+            errors=(404,),
         )
     },
     "/openapi.json": {"GET": Operation(openapi, "open", "This document.", Answer("OpenAPI 3.1."))},

@@ -21,10 +21,10 @@ def docs_page(document: dict[str, Any]) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Paydesk {escape(info["version"])}: the HTTP contract</title>
-<link rel="stylesheet" href="/desk.css">
+<link rel="stylesheet" href="/desk/desk.css">
 </head>
 <body>
-<main>
+<main class="reading">
 <h1>Paydesk {escape(info["version"])}</h1>
 {about}
 <p>The same for programs: <a href="/openapi.json">/openapi.json</a>.</p>

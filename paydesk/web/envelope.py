@@ -16,8 +16,9 @@ GUARDS = [
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
 ]
+# Where an answer says nothing of its own.
+DEFAULTS = [POLICY, (b"cache-control", b"no-store")]
 # The method comes from the caller and becomes a label: any other counts as one.
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 _FAILED = "Paydesk failed on this request; its log says why, under the request id."
@@ -43,8 +44,8 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message["headers"], *GUARDS, request_id]
-                if not any(name == b"content-security-policy" for name, _ in headers):
-                    headers.append(POLICY)
+                said = {name for name, _ in headers}
+                headers += [default for default in DEFAULTS if default[0] not in said]
                 message["headers"] = headers
             await send(message)
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -12,22 +11,25 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.types import ASGIApp
 
 from paydesk.risk.transaction import ScoredTransaction
-from paydesk.web import bulk, metrics
+from paydesk.web import bulk, metrics, pages
 from paydesk.web.answers import Email
 from paydesk.web.application import Application
 from paydesk.web.bodies import read_json, read_model
 from paydesk.web.errors import BadRequestError, problem
 from paydesk.web.exchange import exchange_of
 from paydesk.web.holding import PaymentOrder
-from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, query_of
+from paydesk.web.mail_text import Message
+from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, Window, query_of
+from paydesk.web.review import PaymentForm
 
 BENTOML = "paydesk.bentoml"  # Where the scope has BentoML's own application.
 WELCOME = "Welcome to the transaction monitoring system!"
-PAGE_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
 _Part = TypeVar("_Part", str, bytes)
-_PAGES = Path(__file__).with_name("pages")
-_DESK = (_PAGES / "index.html").read_text("utf-8")
-_STYLE = (_PAGES / "desk.css").read_text("utf-8")
 
 
 async def score(request: Request, application: Application) -> Response:
@@ -51,6 +53,16 @@ async def predict_bulk(request: Request, application: Application) -> Response:
 async def predict(request: Request, application: Application) -> Response:
     """An e-mail in, the payment form out."""
     return _model(await application.predict(await read_model(request, Email)))
+
+
+async def mail(request: Request, application: Application) -> Response:
+    """A message in, its text out."""
+    return _json(await application.mail_text(await read_model(request, Message)))
+
+
+async def review(request: Request, application: Application) -> Response:
+    """A form in, out what /payment would make of it."""
+    return _model(application.review(await read_model(request, PaymentForm, exact=True)))
 
 
 async def payment(request: Request, application: Application) -> Response:
@@ -114,6 +126,11 @@ async def stats(_request: Request, application: Application) -> Response:
     return _json(await application.stats())
 
 
+async def decision_counts(request: Request, application: Application) -> Response:
+    """What charts are drawn from."""
+    return _json(await application.counts(query_of(request, Window).window))
+
+
 async def health(_request: Request, application: Application) -> Response:
     """Whether it works."""
     return _json(await application.health())
@@ -138,13 +155,21 @@ async def hello(request: Request, _application: Application) -> Response:
 async def welcome(request: Request, _application: Application) -> Response:
     """The welcome, as a page where a browser asks."""
     if "text/html" in request.headers.get("accept", ""):
-        return page(_DESK)
+        return page(pages.DESK)
     return PlainTextResponse(WELCOME)
 
 
-async def stylesheet(_request: Request, _application: Application) -> Response:
-    """What the pages look like."""
-    return Response(_STYLE, media_type="text/css")
+async def page_file(request: Request, _application: Application) -> Response:
+    """A file that the pages load."""
+    found = pages.FILES.get(request.path_params["file"])
+    if found is None:
+        return problem(
+            404,
+            "The pages have no such file. GET / is the desk.",
+            instance=request.url.path,
+            request_id=exchange_of(request).request_id,
+        )
+    return found.answer(request.headers)
 
 
 async def live(_request: Request, _application: Application) -> Response:
@@ -171,7 +196,7 @@ async def measured(_request: Request, application: Application) -> Response:
 
 
 def page(html: str) -> Response:
-    """An HTML page, which may load our own stylesheet and nothing else."""
+    """An HTML page, which may load our own files and nothing else, and runs no code in itself."""
     return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY})
 
 

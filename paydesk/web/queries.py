@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
@@ -77,6 +77,16 @@ class WhichPage(Which):
             return None
         recorded_at_us, _, seq = self.cursor.partition(".")
         return Position(int(recorded_at_us), int(seq))
+
+
+class Window(BaseModel):
+    """How far back to count."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    window: Literal["hour", "day", "week", "month"] = Field(
+        default="day", description="The time until now that is counted; a month has 30 days."
+    )
 
 
 class PaymentQuery(BaseModel):

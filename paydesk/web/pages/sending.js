@@ -1,0 +1,180 @@
+// Sends one confirmed payment under one key, and follows it until nothing more will come.
+//
+// The key is made with the form and kept with it. Whatever breaks in between (a double click, a
+// reload, a service that stops), the same payment goes again under the same key, which the service
+// sends to the bank once.
+
+import { ApiError } from "./api.js";
+
+export const FINAL = new Set(["ACSC", "ACCC", "RJCT", "CANC"]);
+const NAME = "payment";
+const ASK_AFTER_S = 2;
+const ASK_AT_LEAST_EVERY_S = 30;
+// A confirmation is a word for now. A page that comes back later asks before it sends anything.
+const REPEAT_FOR_S = 900;
+
+/** Phases: editing, sending, held, unsent, unknown, made, refused. Events: change. */
+export class Sending extends EventTarget {
+  constructor(api, store) {
+    super();
+    this.api = api;
+    this.store = store;
+    this.state = store.get(NAME) ?? fresh();
+    this.waiting = null;
+    this.underWay = false;
+  }
+
+  /** Takes up what a reload or a restart interrupted. */
+  resume() {
+    if (this.state.phase === "sending") this.#become({ phase: "unknown", doubt: true });
+    if (this.state.phase === "unknown") this.#later(0);
+    if (this.state.phase === "made" && !this.settled) this.#later(0);
+  }
+
+  get phase() {
+    return this.state.phase;
+  }
+
+  /** Whether the fields must stay as they are. */
+  get locked() {
+    return this.phase === "sending" || this.phase === "unknown";
+  }
+
+  /** Whether nothing more will come of this payment. */
+  get settled() {
+    const record = this.state.record;
+    if (this.phase === "refused" || record?.state === "rejected") return true;
+    return this.phase === "made" && FINAL.has(record?.bank_status);
+  }
+
+  /** Whether a person has to say once more that it may be repeated. */
+  get stale() {
+    return !this.state.record && Date.now() - this.state.confirmedAt > REPEAT_FOR_S * 1000;
+  }
+
+  /** The form has changed: another payment, another key. True where one was sent before it. */
+  changed() {
+    if (this.locked || this.phase === "editing") return false;
+    const before = this.phase === "made" || this.phase === "refused";
+    clearTimeout(this.waiting);
+    this.#become(fresh());
+    return before;
+  }
+
+  /** A form that begins anew. */
+  startAnew() {
+    if (this.locked && !this.stale && !this.state.record) return;
+    clearTimeout(this.waiting);
+    this.#become(fresh());
+  }
+
+  /** A person confirms; `override` is their word about a held payment. */
+  async confirm(body, override = null) {
+    if (this.underWay || this.locked || this.phase === "made" || this.phase === "refused") return;
+    const sent = override ? { ...body, override } : body;
+    const changes = { phase: "sending", body: sent, confirmedAt: Date.now(), problem: null };
+    if (!this.#become(changes)) {
+      // A payment whose key is forgotten by a reload could be sent twice.
+      const error = "This browser keeps nothing for this page, so a reload could pay twice. Allow it to store data, then confirm again.";
+      this.#become({ phase: "unsent", problem: { error } });
+      return;
+    }
+    await this.#send();
+  }
+
+  /** Sends the same once more, under the same key: now, and because a person says so. */
+  async again() {
+    if (this.underWay || !this.state.body) return;
+    clearTimeout(this.waiting);
+    this.#become({ confirmedAt: Date.now(), phase: this.state.doubt ? "unknown" : "sending" });
+    await this.#send();
+  }
+
+  async #send() {
+    if (this.underWay) return;
+    this.underWay = true;
+    const key = this.state.key;
+    try {
+      const headers = { "Idempotency-Key": key };
+      const record = await this.api.post("/payment", this.state.body, { headers });
+      this.#recorded(record);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.#failed(error);
+    } finally {
+      this.underWay = false;
+    }
+  }
+
+  #recorded(record) {
+    const rejected = record.state === "rejected";
+    const phase = rejected ? "refused" : record.state === "accepted" ? "made" : "unknown";
+    this.#become({ record, phase, problem: null, doubt: phase === "unknown" });
+    if (!this.settled) this.#later(this.#patience());
+  }
+
+  #failed(error) {
+    const { status, problem } = error;
+    const record = problem.payment ?? this.state.record;
+    const doubt = this.state.doubt;
+    if (status === 422 && problem.payment?.state === "rejected" && record.payment_id) {
+      this.#become({ phase: "refused", record, problem, doubt: false });
+    } else if (status === 403 && problem.decision && !doubt) {
+      this.#become({ phase: "held", decision: problem.decision, problem: null });
+    } else if (status === 409 || status === 504 || status === 500 || status === 0 || doubt) {
+      this.#become({ phase: "unknown", doubt: true, problem, record });
+      this.#later(error.retryAfterS ? Math.min(error.retryAfterS, ASK_AT_LEAST_EVERY_S) : this.#patience());
+    } else {
+      this.#become({ phase: "unsent", problem, record: null });
+    }
+  }
+
+  #patience() {
+    const asked = (this.state.asked ?? 0) + 1;
+    this.state.asked = asked;
+    return Math.min(ASK_AFTER_S * 1.4 ** (asked - 1), ASK_AT_LEAST_EVERY_S);
+  }
+
+  #later(seconds) {
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.#follow(), seconds * 1000);
+  }
+
+  async #follow() {
+    const { record, key } = this.state;
+    if (!record) {
+      if (this.stale) this.#tell();
+      else await this.#send();
+      return;
+    }
+    try {
+      const found = await this.api.get(`/payment/${record.payment_id}`, { quiet: true });
+      if (this.state.key === key) this.#recorded(found);
+    } catch (error) {
+      if (this.state.key !== key) return;
+      this.#become({ problem: error.problem ?? { error: error.message } });
+      this.#later(this.#patience());
+    }
+  }
+
+  #become(changes) {
+    this.state = { ...this.state, ...changes };
+    const kept = this.store.set(NAME, this.state);
+    this.#tell();
+    return kept;
+  }
+
+  #tell() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+function fresh() {
+  return { key: newKey(), phase: "editing", body: null, record: null, decision: null, problem: null, doubt: false, asked: 0 };
+}
+
+// randomUUID is for secure contexts alone, and a desk may be served by plain HTTP.
+function newKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return `desk-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+}

@@ -1,0 +1,120 @@
+"""Debian's Chromium, driven by Playwright, before the real service and the sandbox bank."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import Trained
+from payments_bank import RunningSandbox, bank_environment, running_sandbox
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, sync_playwright
+from service_process import Service
+
+from paydesk.payments.sandbox import SandboxOptions
+from paydesk.payments.sandbox_books import Booking
+
+Size = Literal["phone", "desktop"]
+Scheme = Literal["light", "dark"]
+Input = Literal["keyboard", "mouse"]
+
+SIZES: dict[Size, tuple[int, int]] = {"phone": (360, 760), "desktop": (1280, 900)}
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+_WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@dataclass
+class Bank:
+    """A service and the sandbox bank behind it."""
+
+    service: Service
+    bank: RunningSandbox
+
+    def booked(self, payee: str) -> list[Booking]:
+        """What the bank has booked for a payee: every test has one of its own."""
+        return [booking for booking in self.bank.books.bookings() if booking.creditor == payee]
+
+
+def chromium() -> str:
+    """Chromium's path; without it the test is skipped, and in CI it fails."""
+    found = shutil.which("chromium")
+    if found is None:
+        message = "Chromium is not installed: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """Playwright's driver, which needs no browser of its own."""
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """One browser; each window has a profile of its own."""
+    browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+    yield browser
+    browser.close()
+
+
+@dataclass
+class Window:
+    """A page and everything that went wrong in it."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+
+    def hear(self, message: ConsoleMessage) -> None:
+        """Keeps what is an error of ours: an answer that is no success is none."""
+        if message.type in {"error", "warning"} and "Failed to load resource" not in message.text:
+            self.said.append(message.text)
+
+    def accessible(self) -> None:
+        """Fails the test with what axe finds."""
+        found = Axe().run(self.page, options={"runOnly": {"type": "tag", "values": _WCAG}})
+        assert found.violations_count == 0, found.generate_report()
+        width = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert width <= 0, f"{width} pixels wider than the window"
+
+
+@contextmanager
+def window(
+    browser: Browser, url: str, size: Size = "desktop", scheme: Scheme = "light"
+) -> Iterator[Window]:
+    """The desk in a window; no error is left unseen in its console."""
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        locale="en-GB",
+        accept_downloads=True,
+    )
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    opened = Window(page)
+    page.on("console", opened.hear)
+    page.on("pageerror", lambda error: opened.said.append(str(error)))
+    page.goto(url)
+    yield opened
+    context.close()
+    assert opened.said == []
+
+
+@contextmanager
+def desk_service(trained: Trained, home: Path, settings: dict[str, str]) -> Iterator[Bank]:
+    """A service of its own, whose bank does as the test says."""
+    with running_sandbox(home, SandboxOptions(settles_after_s=0.0)) as bank:
+        reached = bank_environment(bank, read_timeout_s=10.0, deadline_s=25.0)
+        yield Bank(Service(trained, home, {**reached, **settings}), bank)
