@@ -24,10 +24,10 @@ $(error The path of this checkout has a blank, which make cannot take: move it t
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check ui bento image lock clean
+.PHONY: help serve test check ui bento image extension lock clean
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 serve: $(STATE)/train.stamp ## Train where no model exists, and serve on 127.0.0.1 (PORT=3000)
 	@exec $(PY) -m paydesk serve --port $(PORT)
@@ -51,6 +51,10 @@ bento: $(STATE)/train.stamp ## Build the bento with the champion models inside
 image: $(STATE)/image.stamp ## Build the container image of the champion models (BASE=image@sha256:…)
 	@$(PY) -m training.first
 	@$(PY) -m deploy.image --base "$(BASE)"
+
+extension: $(STATE)/train.stamp ## Lay out the Gmail extension in .paydesk/extension, to be loaded unpacked
+	@$(PY) -m deploy.extension $(STATE)/extension
+	@echo "The extension is in $(STATE)/extension: open chrome://extensions, switch on developer mode, load it unpacked."
 
 lock: $(STATE)/test.stamp ## Resolve the requirements anew, with hashes
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header requirements/bootstrap.in -o requirements/bootstrap.txt

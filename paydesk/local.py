@@ -31,6 +31,8 @@ _STOP_S = 15.0
 _LOOK_EVERY_S = 0.5
 _LAST_LINES = 60
 _FIRST = "training.first"
+# The Gmail extension, by the key in its manifest.
+EXTENSION = "chrome-extension://ompbfbchcndomiefloaccgijjghfadeb"
 
 
 class PortTakenError(PaydeskError):
@@ -175,7 +177,10 @@ def _service(home: Path, port: int, bank: dict[str, str]) -> Iterator[subprocess
     ]
     log = home / "service.log"
     # It listens on this machine alone: nobody else is there to show a key.
-    with _process(command, log, {**bank, "PAYDESK_ACCESS": "local"}) as process:
+    access = {"PAYDESK_ACCESS": "local", "PAYDESK_ALLOWED_ORIGINS": EXTENSION}
+    if origins := os.environ.get("PAYDESK_ALLOWED_ORIGINS"):
+        access["PAYDESK_ALLOWED_ORIGINS"] = f"{origins} {EXTENSION}"
+    with _process(command, log, {**bank, **access}) as process:
         _wait(process, f"http://{HOST}:{port}/health", log, "The service")
         yield process
 

@@ -23,7 +23,7 @@ from service_process import new_key
 from paydesk.examples import TRANSACTIONS
 from paydesk.payments.currencies import DECIMALS
 
-pytest_plugins = ["desk_browser"]
+pytest_plugins = ["desk_fixtures"]
 
 MAIL = "Hi Anna,\n\nplease pay invoice 2231 from Contoso GmbH: EUR 125.00 to {payee}, by Friday.\n"
 LOOKS: list[tuple[Input, Size, Scheme]] = [

@@ -1,6 +1,7 @@
 // The desk: which view is shown, who is signed in, which bank is behind it, what is slow or gone.
 
 import { Api, ApiError } from "./api.js";
+import { bankIn } from "./bank.js";
 import { h, put, say } from "./dom.js";
 import { Mail } from "./mail.js";
 import { Monitor } from "./monitor.js";
@@ -75,24 +76,17 @@ function signIn(sentence) {
 function enter(status) {
   const models = Object.entries(status.models).map(([name, version]) => `${name} ${version}`);
   say(document.getElementById("versions"), `Paydesk ${status.version} · ${models.join(" · ")}`);
-  sayBank(status.bank);
+  bankIn(bank, status.bank);
   leave.hidden = !api.key;
   put(place.signin);
   if (monitor === null) build();
   route();
 }
 
-function sayBank(name) {
-  const words = { sandbox: "Sandbox bank: payments are answered, no money moves.", "none configured": "No bank is configured: payments cannot be sent." };
-  say(bank, words[name] ?? `Bank: ${name}`);
-  bank.className = `bank ${name === "sandbox" ? "is-sandbox" : name === "none configured" ? "is-none" : "is-real"}`;
-  bank.hidden = false;
-}
-
 async function begin() {
   try {
     const health = await api.get("/health");
-    if (health.sandbox) sayBank("sandbox");
+    if (health.sandbox) bankIn(bank, "sandbox");
     enter(await api.get("/status"));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
