@@ -109,7 +109,8 @@ def _operation(path: str, op: Operation, ref: dict[Any, Any], contract: Contract
         row = op.rows.__name__
         says = f"JSON Lines: an object a line, each a {row}; or CSV, or an Arrow IPC stream."
         text = {"schema": {"type": "string", "description": says}}
-        described["requestBody"] = {"required": True, "content": dict.fromkeys(ROWS, text)}
+        # No body has no rows.
+        described["requestBody"] = {"required": False, "content": dict.fromkeys(ROWS, text)}
     return described
 
 
