@@ -29,8 +29,8 @@ endif
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-serve: $(STATE)/train.stamp ## Train where no model exists, and serve on 127.0.0.1 (PORT=3000)
-	@exec $(PY) -m paydesk serve --port $(PORT)
+serve: $(STATE)/train.stamp ## Train where no model exists, and serve on 127.0.0.1 (PORT=3000, TLS=1)
+	@exec $(PY) -m paydesk serve --port $(PORT) $(if $(TLS),--tls)
 
 test: check ## Lint, type-check, and run every test
 	@$(PY) -m pytest -o cache_dir=$(STATE)/cache/pytest

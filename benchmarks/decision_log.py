@@ -113,8 +113,10 @@ def _calls(
         return DecisionFilter(store=f"Store {chance.randrange(_STORES)}")
 
     def a_month() -> object:
-        since_us = _BEGIN_US + chance.randrange(80) * _DAY_US
-        return counted(engine, since_us, since_us + 30 * _DAY_US, _DAY_US // 3)
+        since_us = (
+            _BEGIN_US + chance.randrange(max(total * _SECOND_US // _DAY_US - 29, 1)) * _DAY_US
+        )
+        return counted(engine, since_us, since_us + 30 * _DAY_US, _DAY_US // 2)
 
     return [
         ("GET /transaction", lambda: history.latest(f"TX{chance.randrange(total):08d}"), 2_000),

@@ -7,8 +7,6 @@ import { checkedAddress, readSettings } from "./settings.js";
 const [address, key, said] = ["address", "key", "said"].map((id) => document.getElementById(id));
 say(document.getElementById("origin"), location.origin);
 
-({ address: address.value, key: key.value } = await readSettings());
-
 document.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   said.classList.remove("wrong");
@@ -26,3 +24,8 @@ document.querySelector("form").addEventListener("submit", async (event) => {
     said.classList.add("wrong");
   }
 });
+
+// What is typed meanwhile stays.
+const kept = await readSettings();
+address.value ||= kept.address;
+key.value ||= kept.key;

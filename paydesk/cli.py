@@ -74,14 +74,19 @@ def _root(
 
 
 @app.command()
-def serve(port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="HTTPS, with a certificate for this machine.")
+    ] = False,
+) -> None:
     """Serve on this machine with the sandbox bank; trains models where there are none.
 
-    paydesk serve --port 3001
+    paydesk serve --port 3001 --tls
     """
     from paydesk.local import serve as serve_locally  # noqa: PLC0415
 
-    serve_locally(Settings(), port, err)
+    serve_locally(Settings(), port, err, tls=tls)
 
 
 @app.command()
@@ -125,6 +130,7 @@ def bank(
 def try_it(
     url: Annotated[str, typer.Option(help="Where Paydesk listens.")] = "http://127.0.0.1:3000",
     key: Annotated[str, typer.Option(envvar="PAYDESK_KEY", help="API key, if one is needed.")] = "",
+    cacert: Annotated[Path | None, typer.Option(help="The authority to trust, in PEM.")] = None,
 ) -> None:
     """Send ten example transactions and one e-mail, and show what comes back.
 
@@ -132,7 +138,7 @@ def try_it(
     """
     from paydesk.examples import run  # noqa: PLC0415
 
-    run(url, key or None, out)
+    run(url, key or None, out, cacert)
 
 
 @app.command()

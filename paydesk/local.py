@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from types import FrameType
 from pydantic import SecretStr
 from rich.console import Console
 
+from paydesk.certificate import Certificate, local_certificate
 from paydesk.errors import PaydeskError
 from paydesk.payments.sandbox import sandbox_settings
 from paydesk.settings import Settings
@@ -43,8 +46,8 @@ class StartError(PaydeskError):
     """A part did not start; the message names its log."""
 
 
-def serve(settings: Settings, port: int, console: Console) -> None:
-    """Serves until Ctrl-C or SIGTERM, and leaves nothing running.
+def serve(settings: Settings, port: int, console: Console, *, tls: bool = False) -> None:
+    """Serves until Ctrl-C or SIGTERM, and leaves nothing running; with `tls` over HTTPS.
 
     Raises PortTakenError or StartError.
     """
@@ -59,13 +62,14 @@ def serve(settings: Settings, port: int, console: Console) -> None:
     with ExitStack() as parts, suppress(KeyboardInterrupt):
         bank = parts.enter_context(_sandbox_bank(home))
         _prepare_models(settings, home)
-        service = parts.enter_context(_service(home, port, bank.settings))
-        console.print(_welcome(port), highlight=False, markup=False, soft_wrap=True)
+        certificate = local_certificate(home / "tls") if tls else None
+        service = parts.enter_context(_service(home, port, bank.settings, certificate))
+        console.print(_welcome(port, certificate), highlight=False, markup=False, soft_wrap=True)
         _watch({"The sandbox bank": bank.process, "The service": service}, home)
     console.print("Stopped.")
 
 
-def curl_lines(port: int, key: str) -> list[str]:
+def curl_lines(port: int, key: str, certificate: Certificate | None = None) -> list[str]:
     """Three requests to paste: a score, a mail, and a payment with a key of its own."""
     bodies: list[tuple[str, dict[str, object], str]] = [
         ("score", {"tx_id": "TX003", "amount": 4500.0, "category": "electronics", "hour": 3}, ""),
@@ -85,19 +89,27 @@ def curl_lines(port: int, key: str) -> list[str]:
             f" -H 'Idempotency-Key: {key}'",
         ),
     ]
+    url = _url(port, certificate)
+    trust = f"--cacert {shlex.quote(str(certificate.authority))} " if certificate else ""
     return [
-        f"curl -s http://{HOST}:{port}/{route} -H 'Content-Type: application/json'{extra} "
+        f"curl -s {trust}{url}/{route} -H 'Content-Type: application/json'{extra} "
         f"-d '{json.dumps(body)}'"
         for route, body, extra in bodies
     ]
 
 
-def _welcome(port: int) -> str:
-    lines = "\n".join(f"  {line}" for line in curl_lines(port, str(uuid.uuid4())))
+def _url(port: int, certificate: Certificate | None) -> str:
+    return f"{'http' if certificate is None else 'https'}://{HOST}:{port}"
+
+
+def _welcome(port: int, certificate: Certificate | None) -> str:
+    url = _url(port, certificate)
+    lines = "\n".join(f"  {line}" for line in curl_lines(port, str(uuid.uuid4()), certificate))
+    trust = f" --cacert {shlex.quote(str(certificate.authority))}" if certificate else ""
     return (
-        f"\nPaydesk is at http://{HOST}:{port} (payments go to the sandbox bank: no money moves). "
+        f"\nPaydesk is at {url} (payments go to the sandbox bank: no money moves). "
         f"Try:\n{lines}\n\nCtrl-C stops it. In another terminal, .paydesk/venv/bin/paydesk try "
-        f"--url http://{HOST}:{port} sends ten examples, and make ui shows the models."
+        f"--url {url}{trust} sends ten examples, and make ui shows the models."
     )
 
 
@@ -168,20 +180,25 @@ def _text(value: object) -> str:
 
 
 @contextmanager
-def _service(home: Path, port: int, bank: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _service(
+    home: Path, port: int, bank: dict[str, str], certificate: Certificate | None
+) -> Iterator[subprocess.Popen[bytes]]:
     # Not `bentoml serve`: its process supervisor takes commands from any local user on a TCP port.
     command = [
         *(sys.executable, "-m", "uvicorn", "--factory", "service:Paydesk.to_asgi"),
         *("--host", HOST, "--port", str(port), "--no-access-log", "--no-server-header"),
         *("--http", "paydesk.web.protocol:GuardedProtocol"),
     ]
+    if certificate is not None:
+        command += ["--ssl-certfile", str(certificate.chain), "--ssl-keyfile", str(certificate.key)]
     log = home / "service.log"
     # It listens on this machine alone: nobody else is there to show a key.
     access = {"PAYDESK_ACCESS": "local", "PAYDESK_ALLOWED_ORIGINS": EXTENSION}
     if origins := os.environ.get("PAYDESK_ALLOWED_ORIGINS"):
         access["PAYDESK_ALLOWED_ORIGINS"] = f"{origins} {EXTENSION}"
     with _process(command, log, {**bank, **access}) as process:
-        _wait(process, f"http://{HOST}:{port}/health", log, "The service")
+        trust = None if certificate is None else certificate.client
+        _wait(process, f"{_url(port, certificate)}/health", log, "The service", trust)
         yield process
 
 
@@ -217,14 +234,20 @@ def _process(
         process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path, what: str) -> None:
+def _wait(
+    process: subprocess.Popen[bytes],
+    url: str,
+    log: Path,
+    what: str,
+    trust: ssl.SSLContext | None = None,
+) -> None:
     give_up = time.monotonic() + _READY_S
     while time.monotonic() < give_up:
         if process.poll() is not None:
             message = f"{what} stopped at its start: {_last_words(log)} (all of it: {log})"
             raise StartError(message)
         try:
-            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (http to ourselves)
+            with urllib.request.urlopen(url, timeout=1, context=trust):  # noqa: S310 (to ourselves)
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)

@@ -115,7 +115,13 @@ class serving:  # noqa: N801 (reads as a verb: `with serving(...)`)
     """`paydesk serve` in a process of its own, from its welcome to a SIGTERM."""
 
     def __init__(
-        self, trained: Trained, home: Path, port: int, settings: Mapping[str, str] | None = None
+        self,
+        trained: Trained,
+        home: Path,
+        port: int,
+        settings: Mapping[str, str] | None = None,
+        *,
+        tls: bool = False,
     ) -> None:
         self._environment = {
             **trained.environment,
@@ -125,12 +131,16 @@ class serving:  # noqa: N801 (reads as a verb: `with serving(...)`)
         self._home = home
         log_search.remember_home(home)
         self._port = port
+        self._tls = tls
 
     def __enter__(self) -> Running:
         said = self._home / "welcome.txt"
         with said.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "paydesk", "serve", "--port", str(self._port)],
+                [
+                    *(sys.executable, "-m", "paydesk", "serve", "--port", str(self._port)),
+                    *(["--tls"] if self._tls else []),
+                ],
                 cwd=ROOT,
                 env=self._environment,
                 stderr=output,
@@ -138,7 +148,8 @@ class serving:  # noqa: N801 (reads as a verb: `with serving(...)`)
         for _ in range(1_200):
             welcome = said.read_text("utf-8")
             if "Ctrl-C" in welcome:
-                return Running(f"http://127.0.0.1:{self._port}", welcome, self._home)
+                scheme = "https" if self._tls else "http"
+                return Running(f"{scheme}://127.0.0.1:{self._port}", welcome, self._home)
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)

@@ -42,6 +42,13 @@ class Bank:
         return [booking for booking in self.bank.books.bookings() if booking.creditor == payee]
 
 
+def pictures(otherwise: Path) -> Path:
+    """Where pictures for the documentation go: an ordinary run changes nothing in the work tree."""
+    folder = Path(os.environ.get("PAYDESK_SCREENSHOTS") or otherwise)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def chromium() -> str:
     """Chromium's path; without it the test is skipped, and in CI it fails."""
     found = shutil.which("chromium")

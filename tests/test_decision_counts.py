@@ -14,11 +14,14 @@ from sqlalchemy import Engine, insert, text
 from test_decision_log import row
 
 from paydesk.storage.database import connect, now_us, open_database, writing
-from paydesk.storage.decision_counts import SPAN_US, counted
+from paydesk.storage.decision_counts import counted
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.tables import decisions
 
 pytest_plugins = ["payments_fixtures"]
+
+SPAN_US = 300_000_000
+COARSE_US = 48 * SPAN_US
 
 # The probability and the twentieth that it is in, with the edges.
 TWENTIETHS = [
@@ -63,8 +66,11 @@ def test_each_commit_adds_to_the_counts(engine: Engine) -> None:
     found = counted(engine, span, span + 2 * SPAN_US, SPAN_US)
     assert found.over_time == {(span, 0): 5, (span + SPAN_US, 3): 1}
     assert found.by_probability == {(0, 0): 5, (19, 3): 1}
-    wide = counted(engine, span - span % (4 * SPAN_US), span + 4 * SPAN_US, 4 * SPAN_US)
+    # The coarse spans, which are counted apart, have the same decisions.
+    begin = span - span % COARSE_US
+    wide = counted(engine, begin, begin + 2 * COARSE_US, COARSE_US)
     assert sum(wide.over_time.values()) == 7
+    assert {at % COARSE_US for at, _ in wide.over_time} == {0}
 
 
 @pytest.mark.parametrize(("probability", "twentieth"), TWENTIETHS)
@@ -101,7 +107,7 @@ def test_what_was_logged_before_is_counted_by_the_migration(database_url: str) -
     assert found.by_probability == expected
     assert found.over_time == {(SPAN_US, 2): len(TWENTIETHS)}
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM decision_counts")).scalar() == 6
+        assert connection.execute(text("SELECT count(*) FROM decision_counts")).scalar() == 12
     engine.dispose()
 
 

@@ -14,7 +14,7 @@ from random import Random
 import httpx
 import pytest
 from conftest import ROOT, Trained
-from desk_browser import Bank, Input, Scheme, Size, desk_service, window
+from desk_browser import Bank, Input, Scheme, Size, desk_service, pictures, window
 from playwright.sync_api import Browser, Page, expect
 from schwifty import IBAN
 from schwifty.exceptions import SchwiftyException
@@ -588,6 +588,35 @@ def test_a_mail_of_20000_characters_costs_few_elements(browser: Browser, desk: B
         assert page.locator("mark.is-amount").text_content() == "125.00"
         assert page.locator(".below").evaluate("it => it.childNodes.length") < 20
         assert page.locator(".below").text_content() == box.input_value() + "\n"
+
+
+def test_pictures_for_the_documentation(browser: Browser, desk: Bank, tmp_path: Path) -> None:
+    folder = pictures(tmp_path)
+    mail = MAIL.format(payee="Northwind Traders Ltd") + "\nThanks\nTom\n"
+    looks: list[tuple[Size, Scheme, str]] = [
+        ("desktop", "light", "pay"),
+        ("phone", "dark", "phone"),
+    ]
+    for size, scheme, name in looks:
+        with window(browser, desk.service.url, size, scheme) as opened:
+            page = opened.page
+            page.get_by_role("textbox", name="Mail").fill(mail)
+            expect(page.locator("mark")).to_have_count(4)
+            press(page, "Review the payment")
+            expect(page.get_by_role("button", name="Confirm and pay")).to_be_visible()
+            page.screenshot(path=folder / f"{name}.png", full_page=size == "desktop")
+    with window(browser, f"{desk.service.url}/#try", "phone", "light") as opened:
+        press(opened.page, "Score all ten")
+        expect(opened.page.locator(".answer")).to_contain_text("Ten scored")
+        press(opened.page, "Score it")
+        expect(opened.page.locator(".answer .risk")).to_be_visible()
+        opened.page.screenshot(path=folder / "try.png", full_page=True)
+    with window(browser, f"{desk.service.url}/#monitor", "desktop", "dark") as opened:
+        expect(opened.page.locator("canvas")).to_have_count(2)
+        expect(opened.page.locator("tr.decision").first).to_be_visible()
+        opened.page.screenshot(path=folder / "monitor.png")
+    for picture in folder.glob("*.png"):
+        assert picture.stat().st_size < 150_000, picture
 
 
 def test_the_first_load_is_small_and_all_from_here(browser: Browser, desk: Bank) -> None:

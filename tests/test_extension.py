@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT, Running
-from desk_browser import FLAGS, chromium
+from desk_browser import FLAGS, chromium, pictures
 from playwright.sync_api import BrowserContext, Page, Playwright, expect
 
 from deploy.extension import SHARED, lay_out
@@ -115,11 +115,14 @@ def test_a_draft_is_read_confirmed_and_paid(loaded: BrowserContext, running: Run
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_an_open_message_is_read(loaded: BrowserContext, running: Running) -> None:
+def test_an_open_message_is_read_as_in_the_picture(
+    loaded: BrowserContext, running: Running, tmp_path: Path
+) -> None:
     configured(loaded, running.url)
     page = panel(loaded, "/mail/read")
     expect(page.locator("#said")).to_have_text("This is the open message.")
     expect(page.get_by_role("textbox", name="Amount")).to_have_value("125.00")
+    page.screenshot(path=pictures(tmp_path / "pictures") / "extension.png")
 
 
 def test_where_no_mail_is_found_selecting_and_pasting_are_offered(

@@ -14,6 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import ROOT, Running, Trained, free_port, serving
+from cryptography import x509
+
+from paydesk.certificate import local_certificate
 
 
 def paydesk(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -73,6 +76,39 @@ def test_stopping_leaves_nothing_running_and_a_second_start_is_quick(
         again.process.send_signal(signal.SIGINT)
         again.process.wait(30)
         assert again.process.returncode == 0
+
+
+def test_over_https_all_that_the_welcome_says_works(trained: Trained, tmp_path: Path) -> None:
+    home = tmp_path / "a home"
+    home.mkdir()
+    with serving(trained, home, free_port(), tls=True) as started:
+        authority = home / "tls" / "ca.pem"
+        assert started.welcome.count(f"--cacert '{authority}'") == 4
+        for line in started.curl_lines:
+            done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+            assert json.loads(done.stdout).get("sandbox", True) is True
+        tried = paydesk("try", "--url", started.url, "--cacert", str(authority))
+        assert tried.returncode == 0, tried.stderr
+        untrusting = paydesk("try", "--url", started.url)
+        assert "Name its authority with --cacert." in untrusting.stderr
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{started.url}/health")
+    assert {path.name for path in authority.parent.iterdir()} == {"ca.pem", "cert.pem", "key.pem"}
+    assert (home / "tls" / "key.pem").stat().st_mode & 0o077 == 0
+
+
+def test_a_certificate_is_kept_until_it_ends_and_is_for_this_machine_alone(tmp_path: Path) -> None:
+    made = local_certificate(tmp_path)
+    before = made.chain.read_bytes()
+    assert local_certificate(tmp_path).chain.read_bytes() == before
+    certificate = x509.load_pem_x509_certificate(before)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    authority = x509.load_pem_x509_certificate(made.authority.read_bytes())
+    realm = authority.extensions.get_extension_for_class(x509.NameConstraints)
+    assert realm.critical
+    made.chain.write_text("torn")
+    assert local_certificate(tmp_path).chain.read_bytes() not in (before, b"torn")
 
 
 def test_everything_made_stays_in_the_home_folder(running: Running) -> None:

@@ -11,8 +11,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from paydesk.storage.database import answering
 from paydesk.storage.tables import decision_counts
 
-SPAN_US = 300_000_000  # five minutes: the finest that is kept
+SPANS_S = (14_400, 300)  # coarse to fine; the fine ones divide the coarse ones
 TWENTIETHS = 20
+_SECOND_US = 1_000_000
+_KEY = ("span_s", "span_us", "level", "twentieth")
 # Alike, and without a name in common.
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -29,23 +31,24 @@ def count_in(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Adds `rows` (columns of `decisions`) to the counts, within the caller's transaction."""
     counts = Counter(
         (
-            row["recorded_at_us"] - row["recorded_at_us"] % SPAN_US,
+            span_s,
+            row["recorded_at_us"] - row["recorded_at_us"] % (span_s * _SECOND_US),
             row["level"],
             min(int(row["fraud_probability"] * TWENTIETHS), TWENTIETHS - 1),
         )
         for row in rows
+        for span_s in SPANS_S
     )
-    names = ("span_us", "level", "twentieth")
     fresh = _INSERT[connection.dialect.name](decision_counts)
     added = fresh.on_conflict_do_update(
-        index_elements=names,
+        index_elements=_KEY,
         set_={"decisions": decision_counts.c.decisions + fresh.excluded.decisions},
     )
     # Sorted: two workers that lock the same rows in one order cannot deadlock.
     connection.execute(
         added,
         [
-            {**dict(zip(names, key, strict=True)), "decisions": count}
+            {**dict(zip(_KEY, key, strict=True)), "decisions": count}
             for key, count in sorted(counts.items())
         ],
     )
@@ -54,11 +57,16 @@ def count_in(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
 def counted(engine: Engine, since_us: int, until_us: int, step_us: int) -> Counted:
     """What was decided from `since_us` until before `until_us`, in steps of `step_us`.
 
-    `since_us` and `step_us` are multiples of SPAN_US. Blocks on the database; raises
-    DatabaseUnavailableError.
+    Both `since_us` and `step_us` are multiples of a span; the coarser it is, the fewer rows are
+    read. Blocks on the database; raises DatabaseUnavailableError.
     """
     column = decision_counts.c
-    within = (column.span_us >= since_us) & (column.span_us < until_us)
+    span_s = next(
+        span_s
+        for span_s in SPANS_S
+        if step_us % (span_s * _SECOND_US) == since_us % (span_s * _SECOND_US) == 0
+    )
+    within = (column.span_s == span_s) & (column.span_us >= since_us) & (column.span_us < until_us)
     step = (column.span_us - column.span_us % step_us).label("step")
     total = func.sum(column.decisions)
     with answering(), engine.connect() as connection:
