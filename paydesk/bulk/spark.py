@@ -9,6 +9,7 @@ Needs pyspark and pyarrow on the driver and the executors; see docs/bulk.md.
 import io
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +61,14 @@ def score(
     *,
     name: str = "risk",
     columns: Mapping[str, str] | None = None,
-    rules: Path = SHIPPED,
+    rules: Path | None = None,
 ) -> "DataFrame":
     """`df` with the columns of a decision added, and `error` for a row that /score would refuse.
 
-    `model` is the folder of the serving form, which goes to every executor once, with the rules;
-    `name` is what the column `model` says. `columns` maps Paydesk's names to those of `df`. A
-    refused row has its `error` and nulls. Raises DataError where a column is missing, of another
-    type, or has the name of one that is added.
+    `model` is the folder of the serving form, which goes to every executor once, with the rules:
+    the shipped ones where none are given. `name` is what the column `model` says. `columns` maps
+    Paydesk's names to those of `df`. A refused row has its `error` and nulls. Raises DataError
+    where a column is missing, of another type, or has the name of one that is added.
     """
     taken = find_columns(
         "The DataFrame", df.columns, columns or {}, required=REQUIRED, optional=OPTIONAL
@@ -75,8 +76,10 @@ def score(
     for added in (*_ADDED, "error"):
         if added in df.columns:
             raise DataError(f"The DataFrame has a column {added!r} already: rename or drop it.")
+    # Where the package is a zip, the rules that it ships are no file.
+    book = resources.files("paydesk.risk").joinpath(SHIPPED.name) if rules is None else rules
     files = {part: (Path(model) / part).read_bytes() for part in (GRAPH, DESCRIPTION)}
-    sent = df.sparkSession.sparkContext.broadcast({**files, _RULES: rules.read_bytes()})
+    sent = df.sparkSession.sparkContext.broadcast({**files, _RULES: book.read_bytes()})
     schema = StructType(
         [
             *df.schema.fields,
