@@ -63,7 +63,8 @@ class Cli:
     def start(self, *words: object) -> subprocess.Popen[bytes]:
         """Starts it, in a process group of its own."""
         return subprocess.Popen(
-            self.command(*words),
+            # What a script starts in the background, and all below it, ignores Ctrl-C.
+            ["env", "--default-signal=INT", *self.command(*words)],
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
