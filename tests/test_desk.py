@@ -63,8 +63,9 @@ def guarded(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def payee() -> str:
-    """A name that no other test pays."""
-    return f"Harper {uuid.uuid4().hex[:8]} Ltd"
+    """A name that no other test pays, of letters, as names are."""
+    letters = uuid.uuid4().hex[:8].translate(str.maketrans("0123456789abcdef", "abcdefghijklmnop"))
+    return f"Harper {letters.capitalize()} Ltd"
 
 
 def fill(page: Page, to: str, amount: str = "12.50") -> None:
