@@ -48,9 +48,9 @@ bento: $(STATE)/train.stamp ## Build the bento with the champion models inside
 	@$(PY) -m training.first
 	@$(PY) -m bentoml build
 
-image: $(STATE)/image.stamp ## Build the container image of the champion models (BASE=image@sha256:…)
+image: $(STATE)/image.stamp ## Build the container image of the champion models (BASE=image@sha256:… TAG=…)
 	@$(PY) -m training.first
-	@$(PY) -m deploy.image --base "$(BASE)"
+	@$(PY) -m deploy.image --base "$(BASE)" $(if $(TAG),--tag "$(TAG)")
 
 extension: $(STATE)/train.stamp ## Lay out the Gmail extension in .paydesk/extension, to be loaded unpacked
 	@$(PY) -m deploy.extension $(STATE)/extension

@@ -13,9 +13,6 @@ from paydesk.settings import Settings
 from paydesk.web.protocol import GuardedProtocol
 from paydesk.web.worker import check
 
-# Kubernetes and Docker kill after 30 s and 10 s: requests in flight get less than either.
-_GRACE_S = 7
-
 
 class HomeError(PaydeskError):
     """The folder for the database cannot be written."""
@@ -42,7 +39,7 @@ def run(settings: Settings, port: int) -> None:
         log_config=None,  # The service's own JSON lines.
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=settings.grace_s,
     )
 
 

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
         default="at_start",
         description="by_hand: only `paydesk migrate` changes the schema, and no start without.",
     )
+    grace_s: int = Field(
+        default=7, ge=0, description="What requests in flight get when `paydesk run` is stopped."
+    )
     tracking_uri: str = Field(default="", description="Empty: the embedded MLflow store.")
     mlruns: Path = Path("mlruns")
     hold_payments_from: Literal["MEDIUM", "HIGH", "CRITICAL", "NEVER"] = Field(

@@ -19,7 +19,7 @@ from service_process import Service, new_key
 
 from paydesk import __version__
 from paydesk.payments.sandbox import sandbox_settings
-from paydesk.settings import BankSettings, Settings
+from paydesk.settings import PAYMENT_WAIT_S, BankSettings, Settings
 
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "k8s").glob("*.yaml"))
@@ -57,12 +57,13 @@ def test_a_manifest_with_a_slip_is_refused() -> None:
 
 def test_what_is_applied_together_is_there() -> None:
     whole = manifest("kustomization.yaml")
-    apart = {"kustomization.yaml", "migration-job.yaml", "secret.example.yaml"}
+    apart = {"kustomization.yaml", "migration-job.yaml", "keys-job.yaml", "secret.example.yaml"}
     assert sorted(whole["resources"]) == sorted({path.name for path in MANIFESTS} - apart)
     (image,) = whole["images"]
-    assert image["newTag"] == __version__
-    job = manifest("migration-job.yaml")["spec"]["template"]["spec"]["containers"][0]
-    assert job["image"] == f"{image['newName']}:{image['newTag']}"
+    assert image["newTag"].startswith(__version__)
+    for name in ("migration-job.yaml", "keys-job.yaml"):
+        job = manifest(name)["spec"]["template"]["spec"]["containers"][0]
+        assert job["image"] == f"{image['newName']}:{image['newTag']}"
 
 
 def test_everything_selects_the_service_s_pods_only() -> None:
@@ -82,7 +83,7 @@ def test_everything_selects_the_service_s_pods_only() -> None:
     assert manifest("hpa.yaml")["spec"]["scaleTargetRef"]["name"] == "paydesk"
 
 
-@pytest.mark.parametrize("name", ["deployment.yaml", "migration-job.yaml"])
+@pytest.mark.parametrize("name", ["deployment.yaml", "migration-job.yaml", "keys-job.yaml"])
 def test_pods_are_restricted(name: str) -> None:
     pod = manifest(name)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -107,7 +108,9 @@ def test_a_replica_goes_only_when_another_is_ready_and_nobody_sends_to_it() -> N
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
     drained_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert drained_s + 10 <= pod["terminationGracePeriodSeconds"]
+    grace_s = next(int(e["value"]) for e in container["env"] if e["name"] == "PAYDESK_GRACE_S")
+    assert grace_s > PAYMENT_WAIT_S
+    assert drained_s + grace_s < pod["terminationGracePeriodSeconds"]
 
 
 def test_compose_follows_its_specification(tmp_path: Path) -> None:
