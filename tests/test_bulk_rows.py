@@ -233,3 +233,16 @@ def test_a_damaged_arrow_stream_is_an_error_like_any_other(data: st.DataObject) 
         check_types("it", columns, positions)
         for batch in batches:
             take(Batches(positions).block(1, batch))
+
+
+def test_a_schema_has_an_end() -> None:
+    def stream(columns: int) -> io.BytesIO:
+        batch = pa.record_batch({f"c{n}": [1] for n in range(columns)})
+        written = io.BytesIO()
+        with pa.ipc.new_stream(written, batch.schema) as writer:
+            writer.write_batch(batch)
+        return io.BytesIO(written.getvalue())
+
+    assert len(open_stream(stream(4_000))[0]) == 4_000
+    with pytest.raises(DataError, match="more than 4,096 columns"):
+        open_stream(stream(4_200))

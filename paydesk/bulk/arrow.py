@@ -22,6 +22,9 @@ from paydesk.risk.columns import DataError
 
 MESSAGE_LIMIT = 16 * 1024 * 1024
 MOST_ROWS = 1_000_000  # of one batch
+_MOST_COLUMNS = 4_096
+_MOST_DICTIONARY = 16 * 1024 * 1024
+_A_MESSAGE = 64 * 1024  # what each costs at least: adding to a dictionary copies it
 _HEAD_LIMIT = 1024 * 1024
 _DEEPEST = 16  # of columns within columns
 _LARGEST_SCALE = 76
@@ -158,7 +161,8 @@ def open_stream(source: Bytes) -> tuple[list[Column], Iterator[Batch]]:
         message = _Table(head, 0)
         if message.number("<B", 1) != _SCHEMA:
             _broken("it does not begin with a schema")
-        columns = [_column(field, 0) for field in message.table(2).tables(1)]
+        left = iter(range(_MOST_COLUMNS))
+        columns = [_column(field, 0, left) for field in message.table(2).tables(1)]
     except BrokenOffError as error:
         raise DataError(f"This is no Arrow IPC stream that Paydesk reads: {error}") from error
     except _UNREADABLE as error:
@@ -168,6 +172,7 @@ def open_stream(source: Bytes) -> tuple[list[Column], Iterator[Batch]]:
 
 def _batches(source: Bytes, columns: list[Column]) -> Iterator[Batch]:
     dictionaries: dict[int, list[Any]] = {}
+    spent = 0  # bytes of dictionaries, which are kept to the end
     encoded = {column.dictionary: column for column in columns if column.dictionary is not None}
     try:
         while (found := _message(source)) is not None:
@@ -182,6 +187,9 @@ def _batches(source: Bytes, columns: list[Column]) -> Iterator[Batch]:
                 if number not in encoded:
                     continue  # Of a column within a column, which nobody takes.
                 plain = [_without_dictionary(encoded[number])]
+                spent += len(body) + _A_MESSAGE
+                if spent > _MOST_DICTIONARY:
+                    _broken("its dictionaries are too large")
                 new = _batch(table.table(1), body, plain, {}).values(0)
                 old = dictionaries.get(number, []) if table.number("<B", 2) else []
                 if len(old) + len(new) > MOST_ROWS:
@@ -226,9 +234,12 @@ def _broken(why: str) -> NoReturn:
     raise BrokenOffError(f"The Arrow stream cannot be read from here on: {why}.")
 
 
-def _column(field: "_Table", depth: int) -> Column:
+def _column(field: "_Table", depth: int, left: Iterator[int]) -> Column:
     if depth > _DEEPEST:
         _broken("its columns nest too deep")
+    # Children may be shared, and theirs: a few hundred bytes then stand for millions of columns.
+    if next(left, None) is None:
+        _broken(f"it has more than {_MOST_COLUMNS:,} columns")
     name = field.text(0)
     number = field.number("<B", 2)
     if number not in _TYPES:
@@ -253,7 +264,7 @@ def _column(field: "_Table", depth: int) -> Column:
         encoding = field.table(4)
         keys = _integer(encoding.table(1)) if encoding.has(1) else "<i4"
         made |= {"dictionary": encoding.number("<q", 0), "keys": keys}
-    children = tuple(_column(child, depth + 1) for child in field.tables(5))
+    children = tuple(_column(child, depth + 1, left) for child in field.tables(5))
     return Column(name, kind, children=children, **made)
 
 

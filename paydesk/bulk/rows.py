@@ -173,10 +173,12 @@ def _names(name: str, block: Block, unclear: NDArray[np.bool_]) -> NDArray[Any]:
     made[:] = column
     kinds = set(map(type, column))
     texts = column if kinds == {str} else [value for value in column if type(value) is str]
-    together = "".join(texts)
+    short = max(map(len, texts), default=0) <= LONGEST_NAME
+    # A thousand rows may share one text of megabytes: it is not joined a thousand times.
+    together = "".join(texts) if short else ""
     if (
-        kinds <= ({str} if name == "tx_id" else {str, type(None)})
-        and max(map(len, texts), default=0) <= LONGEST_NAME
+        short
+        and kinds <= ({str} if name == "tx_id" else {str, type(None)})
         and not _CONTROL.search(together)
         and not (name == "tx_id" and PAYMENT in together)
     ):

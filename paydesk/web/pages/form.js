@@ -10,6 +10,8 @@ const LATIN = /[^A-Za-z0-9/\-?:().,'+ ]/;
 
 export const LABELS = { accountA: "Payee", accountB: "Payer", amount: "Amount", currency: "Currency" };
 
+const ACCOUNTS = { accountA: ["creditorAccount", "creditorAgent"], accountB: ["debtorAccount"] };
+
 const FIELDS = [
   { name: "accountA", label: LABELS.accountA, hint: "who is paid", check: latin(70), need: "Enter who is paid.", maxlength: 70 },
   { name: "creditorAccount", label: "Payee's IBAN", hint: "optional", placeholder: "the configured account", check: iban },
@@ -43,8 +45,14 @@ export class Form extends EventTarget {
   /** Fills what the mail says, save where a person has written something else. */
   fill(reading) {
     this.reading = reading;
+    const before = Object.keys(ACCOUNTS).map((name) => [name, this.parts[name].input.value]);
     for (const name of Object.keys(LABELS)) {
       if (!this.touched.has(name)) this.parts[name].input.value = shown(name, reading[name]);
+    }
+    // An account that was typed for one payee is not the next one's.
+    for (const [name, was] of before) {
+      if (!was || this.parts[name].input.value === was) continue;
+      for (const account of ACCOUNTS[name]) this.parts[account].input.value = "";
     }
     this.#keep();
   }

@@ -44,6 +44,7 @@ export class Pay {
 
   fill(reading) {
     if (!this.open) return;
+    if (this.sending.settled || this.sending.phase === "made") this.form.clear();
     this.form.fill(reading);
     this.#changed();
   }

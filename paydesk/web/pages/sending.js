@@ -52,6 +52,11 @@ export class Sending extends EventTarget {
     return !this.state.record && Date.now() - this.state.confirmedAt > REPEAT_FOR_S * 1000;
   }
 
+  /** Whether another service was asked: its keys and its bank are not those of this one. */
+  get elsewhere() {
+    return this.state.to !== undefined && this.state.to !== this.api.base;
+  }
+
   /** The form has changed: another payment, another key. True where one was sent before it. */
   changed() {
     if (this.locked || this.phase === "editing") return false;
@@ -72,7 +77,7 @@ export class Sending extends EventTarget {
   async confirm(body, override = null) {
     if (this.underWay || this.locked || this.phase === "made" || this.phase === "refused") return;
     const sent = override ? { ...body, override } : body;
-    const changes = { phase: "sending", body: sent, confirmedAt: Date.now(), problem: null };
+    const changes = { phase: "sending", body: sent, to: this.api.base, confirmedAt: Date.now(), problem: null };
     if (!this.#become(changes)) {
       // A payment whose key is forgotten by a reload could be sent twice.
       const error = "This browser keeps nothing for this page, so a reload could pay twice. Allow it to store data, then confirm again.";
@@ -84,7 +89,7 @@ export class Sending extends EventTarget {
 
   /** Sends the same once more, under the same key: now, and because a person says so. */
   async again() {
-    if (this.underWay || !this.state.body) return;
+    if (this.underWay || !this.state.body || this.elsewhere) return;
     clearTimeout(this.waiting);
     this.#become({ confirmedAt: Date.now(), phase: this.state.doubt ? "unknown" : "sending" });
     await this.#send();
@@ -115,13 +120,15 @@ export class Sending extends EventTarget {
 
   #failed(error) {
     const { status, problem } = error;
+    // What stands between here and the service answers in its own words, and knows no outcome.
+    const foreign = status >= 500 && !problem.request_id;
     const record = problem.payment ?? this.state.record;
     const doubt = this.state.doubt;
     if (status === 422 && problem.payment?.state === "rejected" && record.payment_id) {
       this.#become({ phase: "refused", record, problem, doubt: false });
     } else if (status === 403 && problem.decision && !doubt) {
       this.#become({ phase: "held", decision: problem.decision, problem: null });
-    } else if (status === 409 || status === 504 || status === 500 || status === 0 || doubt) {
+    } else if (status === 409 || status === 504 || status === 500 || status === 0 || foreign || doubt) {
       this.#become({ phase: "unknown", doubt: true, problem, record });
       this.#later(error.retryAfterS ? Math.min(error.retryAfterS, ASK_AT_LEAST_EVERY_S) : this.#patience());
     } else {
@@ -141,7 +148,12 @@ export class Sending extends EventTarget {
   }
 
   async #follow() {
-    const { record, key } = this.state;
+    const { record, key, to } = this.state;
+    if (this.elsewhere) {
+      const error = `This payment was confirmed at ${to || "another address"}. Set that address again to follow it; nothing of it is sent here.`;
+      this.#become({ problem: { error } });
+      return;
+    }
     if (!record) {
       if (this.stale) this.#tell();
       else await this.#send();
