@@ -126,10 +126,12 @@ def main() -> None:
         folder = Path(scratch)
         with ours(folder) as port:
             results["paydesk"] = load(port, "/score", folder, forest)
+        print(f"{OURS}: {results['paydesk']}", file=sys.stderr)
         for name in asked:
             peer = PEER_LIST[name]
             with serving(name, peer, forest, native, folder) as port:
                 results[name] = load(port, peer.route, folder, forest)
+            print(f"{peer.name}: {results[name]}", file=sys.stderr)
     show(results)
 
 
@@ -269,7 +271,8 @@ def load(port: int, route: str, folder: Path, forest: Path) -> Measured:
     wrk(WARM_S)
     said = wrk(SECONDS)
     if refused := re.search(r"Non-2xx or 3xx responses: (\d+)", said):
-        sys.exit(f"{refused[1]} requests were refused at port {port}{route}")
+        said = (folder / "server.log").read_text("utf-8", "replace")[-3000:]
+        sys.exit(f"{refused[1]} requests were refused at {route}: {said}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     shares = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", said, re.MULTILINE))
     if rate is None:

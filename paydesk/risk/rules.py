@@ -56,10 +56,6 @@ class Condition(_Part):
             raise ValueError(message)
         return self
 
-    def holds(self, fields: Mapping[str, Any]) -> Any:
-        """A bool for a value, or an array of bool (n,) where the field is a column of n values."""
-        return _OPERATORS[self.is_](fields[self.field], self.value)
-
 
 class Rule(_Part):
     """Points for a transaction on which every condition holds."""
@@ -86,12 +82,13 @@ class Rule(_Part):
 
     def explain(self, fields: Mapping[str, Any]) -> str:
         """The reason with the transaction's own values."""
-        shown = {
-            name: "unknown" if value is None else value
-            for name in get_args(FieldName)
-            for value in [fields[name]]
-        }
-        return self.reason.format(**{**shown, "amount": f"{shown['amount']:.2f}"})
+        return self.reason.format_map(
+            {name: _shown(name, fields[name]) for name in self._named_fields}
+        )
+
+    @cached_property
+    def _named_fields(self) -> tuple[str, ...]:
+        return tuple(field for _, field, _, _ in Formatter().parse(self.reason) if field)
 
     @cached_property
     def label(self) -> str:
@@ -100,10 +97,15 @@ class Rule(_Part):
 
     def holds(self, fields: Mapping[str, Any]) -> Any:
         """Whether all conditions hold: a bool, or an array of bool (n,) for columns."""
-        held = self.when[0].holds(fields)
-        for condition in self.when[1:]:
-            held = held & condition.holds(fields)
+        held: Any = True
+        for compare, field, value in self._comparisons:
+            held = compare(fields[field], value) & held
         return held
+
+    @cached_property
+    def _comparisons(self) -> tuple[tuple[Callable[[Any, Any], Any], str, Any], ...]:
+        # Looked up once, not with every transaction.
+        return tuple((_OPERATORS[one.is_], one.field, one.value) for one in self.when)
 
 
 class _File(_Part):
@@ -182,6 +184,12 @@ class RuleBook:
             if points >= floor:
                 return level
         return Level.LOW
+
+
+def _shown(name: str, value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.2f}" if name == "amount" else str(value)
 
 
 def _explain(path: Path, text: str, error: ValidationError) -> str:

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from paydesk.storage.compiled import Compiled
 from paydesk.storage.database import answering
-from paydesk.storage.tables import decision_counts
+from paydesk.storage.tables import decision_counts, decision_totals
 
 SPANS_S = (14_400, 300)  # coarse to fine; the fine ones divide the coarse ones
 TWENTIETHS = 20
 _SECOND_US = 1_000_000
+_FINE_US = SPANS_S[-1] * _SECOND_US
 _KEY = ("span_s", "span_us", "level", "twentieth")
 # Alike, and without a name in common.
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -27,31 +29,53 @@ class Counted:
     by_probability: dict[tuple[int, int], int]
 
 
-def count_in(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Adds `rows` (columns of `decisions`) to the counts, within the caller's transaction."""
-    counts = Counter(
-        (
-            span_s,
-            row["recorded_at_us"] - row["recorded_at_us"] % (span_s * _SECOND_US),
-            row["level"],
-            min(int(row["fraud_probability"] * TWENTIETHS), TWENTIETHS - 1),
+class DecisionTally:
+    """Adds decisions to the counts, within the transaction that writes them."""
+
+    def __init__(self, engine: Engine) -> None:
+        insert = _INSERT[engine.dialect.name]
+        self._totals = _adding(engine, insert, decision_totals, ("level",))
+        self._counts = _adding(engine, insert, decision_counts, _KEY)
+
+    def add(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Counts `rows` (columns of `decisions`), of which there is at least one."""
+        fine = Counter(
+            (
+                row["recorded_at_us"] // _FINE_US,
+                row["level"],
+                min(int(row["fraud_probability"] * TWENTIETHS), TWENTIETHS - 1),
+            )
+            for row in rows
         )
-        for row in rows
-        for span_s in SPANS_S
-    )
-    fresh = _INSERT[connection.dialect.name](decision_counts)
+        levels: dict[int, int] = {}
+        spans: dict[tuple[int, int, int, int], int] = {}
+        for (span, level, twentieth), count in fine.items():
+            levels[level] = levels.get(level, 0) + count
+            at_us = span * _FINE_US
+            for span_s in SPANS_S:
+                key = (span_s, at_us - at_us % (span_s * _SECOND_US), level, twentieth)
+                spans[key] = spans.get(key, 0) + count
+        # Sorted: two workers that lock the same rows in one order cannot deadlock.
+        self._totals.execute(
+            connection,
+            [{"level": level, "decisions": levels[level]} for level in sorted(levels)],
+        )
+        self._counts.execute(
+            connection,
+            [
+                {**dict(zip(_KEY, key, strict=True)), "decisions": spans[key]}
+                for key in sorted(spans)
+            ],
+        )
+
+
+def _adding(engine: Engine, insert: Any, table: Table, key: tuple[str, ...]) -> Compiled:
+    fresh = insert(table)
     added = fresh.on_conflict_do_update(
-        index_elements=_KEY,
-        set_={"decisions": decision_counts.c.decisions + fresh.excluded.decisions},
+        index_elements=key,
+        set_={"decisions": table.c.decisions + fresh.excluded.decisions},
     )
-    # Sorted: two workers that lock the same rows in one order cannot deadlock.
-    connection.execute(
-        added,
-        [
-            {**dict(zip(_KEY, key, strict=True)), "decisions": count}
-            for key, count in sorted(counts.items())
-        ],
-    )
+    return Compiled(engine, added, (*key, "decisions"))
 
 
 def counted(engine: Engine, since_us: int, until_us: int, step_us: int) -> Counted:

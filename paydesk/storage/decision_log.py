@@ -6,15 +6,20 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Engine, insert
 
 from paydesk.errors import PaydeskError
+from paydesk.storage.compiled import Compiled
 from paydesk.storage.database import writing
-from paydesk.storage.decision_counts import count_in
-from paydesk.storage.tables import decision_totals, decisions
+from paydesk.storage.decision_counts import DecisionTally
+from paydesk.storage.tables import decisions
 
 _LARGEST_GROUP = 1_000
 _LONGEST_WAIT_S = 20.0
+_NO_MORE = "The decision log takes no more just now. Send the transaction again."
+_COLUMNS = [column.name for column in decisions.columns if column.name != "seq"]
+
+_Waiting = tuple[Sequence[Mapping[str, Any]], asyncio.Future[None]]
 
 
 class DecisionLogUnavailableError(PaydeskError):
@@ -44,9 +49,12 @@ class DecisionLog:
         self, engine: Engine, watch: Watch | None = None, *, most_waiting: int = 20_000
     ) -> None:
         self._engine = engine
+        self._insert = Compiled(engine, insert(decisions), _COLUMNS)
+        self._tally = DecisionTally(engine)
         self._watch = watch
         self._most_waiting = most_waiting
-        self._waiting: list[tuple[Sequence[Mapping[str, Any]], asyncio.Future[None]]] = []
+        self._gathered: list[_Waiting] = []  # by the event loop, not handed over yet
+        self._waiting: list[_Waiting] = []
         self._rows_waiting = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -65,30 +73,39 @@ class DecisionLog:
 
         Raises DecisionLogUnavailableError when they are not.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with self._changed:
-            if self._closing or self._rows_waiting >= self._most_waiting:
-                message = "The decision log takes no more just now. Send the transaction again."
-                raise DecisionLogUnavailableError(message)
-            self._waiting.append((rows, done))
-            self._rows_waiting += len(rows)
-            self._changed.notify()
+        if self._closing or self._rows_waiting >= self._most_waiting:
+            raise DecisionLogUnavailableError(_NO_MORE)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        if not self._gathered:
+            # All that this turn of the loop decides goes to the writer at once: it would begin a
+            # commit with the first, for which the others would have to wait.
+            loop.call_soon(self._hand_over)
+        self._gathered.append((rows, done))
+        too_late = loop.call_later(_LONGEST_WAIT_S, _give_up, done)
         try:
-            async with asyncio.timeout(_LONGEST_WAIT_S):
-                await done
-        except TimeoutError as error:
-            message = (
-                f"The decision log did not answer within {_LONGEST_WAIT_S:.0f} s. "
-                "Send the transaction again later."
-            )
-            raise DecisionLogUnavailableError(message) from error
+            await done
+        finally:
+            too_late.cancel()
 
     def close(self) -> None:
         """Writes what waits, then ends the writer."""
+        self._hand_over()
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._writer.join()
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        with self._changed:
+            if not self._closing:
+                self._waiting += gathered
+                self._rows_waiting += sum(len(rows) for rows, _ in gathered)
+                self._changed.notify()
+                return
+        # Gathered while another thread closed the log: the writer may be gone.
+        _answer([done for _, done in gathered], DecisionLogUnavailableError(_NO_MORE))
 
     def _write(self) -> None:
         while True:
@@ -128,19 +145,18 @@ class DecisionLog:
         return group, rows
 
     def _commit(self, rows: list[Mapping[str, Any]]) -> None:
-        counts: dict[int, int] = {}
-        for row in rows:
-            counts[row["level"]] = counts.get(row["level"], 0) + 1
         with writing(self._engine) as connection:
-            connection.execute(insert(decisions), rows)
-            # In order of level: two workers that lock the same rows in one order cannot deadlock.
-            for level, count in sorted(counts.items()):
-                connection.execute(
-                    update(decision_totals)
-                    .where(decision_totals.c.level == level)
-                    .values(decisions=decision_totals.c.decisions + count)
-                )
-            count_in(connection, rows)
+            self._insert.execute(connection, rows)
+            self._tally.add(connection, rows)
+
+
+def _give_up(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        message = (
+            f"The decision log did not answer within {_LONGEST_WAIT_S:.0f} s. "
+            "Send the transaction again later."
+        )
+        done.set_exception(DecisionLogUnavailableError(message))
 
 
 def _answer(waiting: list[asyncio.Future[None]], error: Exception | None) -> None:

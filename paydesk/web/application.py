@@ -279,6 +279,7 @@ class Application:
 
     async def measured(self) -> bytes:
         """The metrics page, over all workers."""
+        self.metrics.flush()
         return await self._scrapes.run(self.metrics.page, partial(payments_by_state, self._engine))
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message["headers"], *GUARDS, request_id]
-                said = {name for name, _ in headers}
+                said = dict(headers)
                 headers += [default for default in DEFAULTS if default[0] not in said]
                 message["headers"] = headers
             await send(message)

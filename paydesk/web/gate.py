@@ -1,6 +1,7 @@
 """Who may come in: by API key, from this machine only, or anyone, as the settings say."""
 
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal
 
@@ -105,6 +106,7 @@ class KeylessGate:
 Gate = KeyGate | KeylessGate
 
 
+@lru_cache(maxsize=1024)
 def _loopback(address: str) -> bool:
     try:
         return ip_address(address).is_loopback

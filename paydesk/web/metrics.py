@@ -7,6 +7,9 @@ it. So every server has one of its own, named after the process that all its wor
 
 import os
 import shutil
+from asyncio import get_running_loop
+from bisect import bisect_left
+from collections import Counter as Tally
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,10 +24,15 @@ _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _COMMIT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _PROBABILITY = tuple(n / 20 for n in range(1, 21))
+_FLUSH_S = 0.25
 
 
 class Metrics:
-    """All that is counted. `requests` and `scored` take microseconds; it watches the log too."""
+    """All that is counted; it watches the log of decisions too.
+
+    What comes with every request is gathered and written four times a second: prometheus_client
+    takes a lock, asks for its process and writes to a file for each number.
+    """
 
     def __init__(self, folder: Path, models: Mapping[str, str]) -> None:
         """`folder` is the server's own, see `server_folder`; `models`: version by name."""
@@ -78,31 +86,44 @@ class Metrics:
         )
         for name, version in models.items():
             model.labels(name, version).set(1)
-        self._by_request: dict[tuple[str, str, int], Callable[[], None]] = {}
-        self._by_route: dict[str, Callable[[float], None]] = {}
-        self._by_level: dict[str, Callable[[], None]] = {}
+        self._by_request: Tally[tuple[str, str, int]] = Tally()
+        self._by_route: dict[str, _Observations] = {}
+        self._by_level: Tally[str] = Tally()
+        self._probabilities = _Observations(self._probability)
+        self._to_be_flushed = False
         self._folder = folder
         _fill(folder)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One request was answered. `method` and `route` come from the contract, not the caller."""
-        kind = (method, route, status)
-        count = self._by_request.get(kind)
-        if count is None:
-            count = self._by_request[kind] = self._requests.labels(*map(str, kind)).inc
-        count()
-        observe = self._by_route.get(route)
-        if observe is None:
-            observe = self._by_route[route] = self._durations.labels(route).observe
-        observe(seconds)
+        """One request was answered. `method` and `route` come from the contract, not the caller.
+
+        Like `scored`, called on the event loop only.
+        """
+        self._by_request[method, route, status] += 1
+        durations = self._by_route.get(route)
+        if durations is None:
+            durations = self._by_route[route] = _Observations(self._durations.labels(route))
+        durations.add(seconds)
+        if not self._to_be_flushed:
+            self._to_be_flushed = True
+            get_running_loop().call_later(_FLUSH_S, self.flush)
 
     def scored(self, level: str, probability: float) -> None:
         """One decision is on disk."""
-        count = self._by_level.get(level)
-        if count is None:
-            count = self._by_level[level] = self._decisions.labels(level).inc
-        count()
-        self._probability.observe(probability)
+        self._by_level[level] += 1
+        self._probabilities.add(probability)
+
+    def flush(self) -> None:
+        """Writes what was gathered, for all workers to read."""
+        self._to_be_flushed = False
+        for kind, count in self._by_request.items():
+            self._requests.labels(*map(str, kind)).inc(count)
+        for level, count in self._by_level.items():
+            self._decisions.labels(level).inc(count)
+        self._by_request.clear()
+        self._by_level.clear()
+        for gathered in (*self._by_route.values(), self._probabilities):
+            gathered.flush()
 
     def waiting(self, decisions: int) -> None:
         """So many decisions wait for a commit."""
@@ -124,8 +145,34 @@ class Metrics:
         return generate_latest(registry)
 
     def close(self) -> None:
-        """This process's gauges no longer count."""
+        """Writes what was gathered; this process's gauges no longer count."""
+        self.flush()
         mark_process_dead(os.getpid(), str(self._folder))
+
+
+class _Observations:
+    """What a histogram is to be told. Its own way takes one at a time."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._counts = [0] * len(histogram._upper_bounds)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Gathers a value."""
+        self._counts[bisect_left(self._histogram._upper_bounds, value)] += 1
+        self._sum += value
+
+    def flush(self) -> None:
+        """Tells the histogram."""
+        if not any(self._counts):
+            return
+        for bucket, count in zip(self._histogram._buckets, self._counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._histogram._sum.inc(self._sum)
+        self._counts = [0] * len(self._counts)
+        self._sum = 0.0
 
 
 class _Payments(Collector):

@@ -9,6 +9,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from paydesk.storage.identifiers import random_hex
+from paydesk.web.bodies import WHOLE_BODY
 from paydesk.web.envelope import GUARDS, POLICY
 from paydesk.web.errors import problem
 from paydesk.web.front import Front
@@ -52,6 +53,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._begun = False  # a head: its first byte was there, its last was not
         self._in_body = False
         self._came = 0
+        self._in_one_piece = False  # the request so far
         self._gathered = 0  # bytes since the last head, or since the last byte of a body
         self._refused = False
         self._late: asyncio.TimerHandle | None = None
@@ -71,6 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._came = len(data)
+        self._in_one_piece = False
         self._gathered += self._came
         super().data_received(data)
         if self._refused or self.transport.is_closing():
@@ -96,6 +99,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._begun = False
         self._in_body = True
+        self._in_one_piece = True
         self._gathered = 0
         self._head_is_there()
 
@@ -108,6 +112,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """A request is whole; what comes now is the next one's head."""
         self._in_body = False
         self._gathered = 0
+        if self._in_one_piece:
+            # The app has not begun: it need not wait for the body, nor set a time for it.
+            cast(dict[str, Any], self.scope)[WHOLE_BODY] = bytes(self.cycle.body)
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:

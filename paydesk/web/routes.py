@@ -18,22 +18,24 @@ class Http:
 
     def __init__(self) -> None:
         self._bound = Bound()
+        resources = {
+            path: Resource(path, methods, self._bound) for path, methods in CONTRACT.items()
+        }
+        # Paths without a parameter are looked up; trying one pattern after another takes longer.
+        self._fixed = {path: one for path, one in resources.items() if "{" not in path}
         self._router = Router(
-            [
-                Route(_pattern(path), Resource(path, methods, self._bound))
-                for path, methods in CONTRACT.items()
-            ],
+            [Route(_pattern(path), resource) for path, resource in resources.items()],
             redirect_slashes=False,
             default=nothing_here,
         )
-        self._app: ASGIApp = self._router
+        self._app: ASGIApp = self._route
 
     def bind(
         self, application: Application, gate: Gate, log: RequestLog, settings: Settings
     ) -> None:
         """Gives the routes what they answer from."""
         self._bound.application, self._bound.gate = application, gate
-        app: ASGIApp = self._router
+        app: ASGIApp = self._route
         if settings.allowed_origins:
             app = Cors(app, settings.allowed_origins)
         self._app = Envelope(app, application.metrics, log)
@@ -41,6 +43,9 @@ class Http:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request of type http."""
         await self._app(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._fixed.get(scope["path"], self._router)(scope, receive, send)
 
 
 def _pattern(path: str) -> str:
