@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, func, insert, select
 
 from paydesk.storage.database import now_us, open_database, writing
-from paydesk.storage.decision_counts import count_in, counted
+from paydesk.storage.decision_counts import DecisionTally, counted
 from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Position
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
-from paydesk.storage.tables import decision_totals, decisions
+from paydesk.storage.tables import decisions
 
 _PART = 50_000
 _SECOND_US = 1_000_000
@@ -59,19 +59,13 @@ def main() -> None:
 def _fill(engine: Engine, there: int, wanted: int) -> None:
     started = time.perf_counter()
     chance = random.Random(7)  # noqa: S311 (no secret)
+    tally = DecisionTally(engine)
     for first in range(there, wanted, _PART):
         numbers = range(first, min(first + _PART, wanted))
         rows = [_row(n, _BEGIN_US + n * _SECOND_US, chance) for n in numbers]
         with writing(engine) as connection:
             connection.execute(insert(decisions), rows)
-            for level in range(4):
-                count = sum(row["level"] == level for row in rows)
-                connection.execute(
-                    update(decision_totals)
-                    .where(decision_totals.c.level == level)
-                    .values(decisions=decision_totals.c.decisions + count)
-                )
-            count_in(connection, rows)
+            tally.add(connection, rows)
         if (first + _PART) % 1_000_000 == 0:
             print(f"{first + _PART:,} in {time.perf_counter() - started:.0f} s", flush=True)
 

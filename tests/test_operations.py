@@ -40,6 +40,7 @@ def test_metrics_count_over_all_workers_by_template(trained: Trained, tmp_path: 
         httpx.request("PROPFIND", f"{service.url}/score")
         files = list((service.home / "metrics").rglob("counter_*.db"))
         assert len(files) == 2  # both workers took part
+        time.sleep(0.5)  # The workers write what they counted four times a second.
         for _ in range(6):  # whichever worker answers
             page = httpx.get(f"{service.url}/metrics").text
             requests = "paydesk_http_requests_total"

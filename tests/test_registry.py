@@ -1,5 +1,6 @@
 """From a registered version to the Bento store: compared, proven, and refused where it must be."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,21 @@ def test_an_altered_serving_form_is_not_pulled(copied: Path, tmp_path: Path) -> 
     assert done.returncode == 2
     assert "its SHA-256 differs" in done.stderr
     assert not (tmp_path / "b" / "models" / "risk").exists()
+
+
+def test_a_model_of_an_older_paydesk_is_not_served_and_says_what_to_do(
+    copied: Path, tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{copied / 'mlflow.db'}"
+    serving = next(copied.glob("artifacts/entities/*/artifacts/serving"))
+    described = json.loads((serving / "model.json").read_text("utf-8"))
+    (serving / "model.json").write_text(json.dumps({**described, "features": "0"}), "utf-8")
+    open_store(uri).set_model_version_tag("entities", "1", "serving.sha256", digest(serving))
+    done = paydesk("models", "pull", "--tracking-uri", uri, BENTOML_HOME=str(tmp_path / "b"))
+    assert done.returncode == 2
+    assert "entities version 1 cannot be served." in done.stderr
+    assert "train a version with this one and promote that" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_model_altered_after_the_pull_is_not_served_and_pulled_anew(

@@ -22,12 +22,19 @@ def pull(client: MlflowClient, kind: Kind, version: Version) -> bentoml.Model:
     A version promoted by force keeps its place although a golden case fails: a person said why.
     Raises ServingFormError.
     """
-    stored = _stored(version)
+    stored = _stored(kind, version)
     if stored is not None:
         return stored
     with versions.scratch() as folder:
         serving = versions.download(version, SERVING, folder)
-        kind.prove(serving)
+        try:
+            kind.prove(serving)
+        except ServingFormError as error:
+            message = (
+                f"{version.name} version {version.number} cannot be served. {error} If an older "
+                "Paydesk trained it, train a version with this one and promote that."
+            )
+            raise ServingFormError(message) from error
         failed = kind.golden_failures(serving)
         if failed and FORCED not in version.tags:
             message = (
@@ -59,7 +66,7 @@ def pull_champions(client: MlflowClient) -> list[bentoml.Model]:
     ]
 
 
-def _stored(version: Version) -> bentoml.Model | None:
+def _stored(kind: Kind, version: Version) -> bentoml.Model | None:
     """The newest model of the store, if it is this version: `latest` is what is served."""
     try:
         newest = bentoml.models.get(f"{version.name}:latest")
@@ -75,7 +82,8 @@ def _stored(version: Version) -> bentoml.Model | None:
         return None
     try:
         check(Path(newest.path), str(kept["serving_sha256"]))
-    except ServingFormError:  # Altered since: a new copy takes its place.
+        kind.prove(Path(newest.path))
+    except ServingFormError:  # Altered since, or by an older Paydesk: a new copy takes its place.
         return None
     return newest
 

@@ -12,12 +12,10 @@ os.register_at_fork(after_in_child=_chance.clear)
 
 def new_id() -> str:
     """A UUID of version 7 (RFC 9562): 48 bits of milliseconds, then chance."""
-    value = int.from_bytes(_random_bytes(), "big") & ((1 << 80) - 1)
-    value |= (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0x3 << 62) | 2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    now = f"{time.time_ns() // 1_000_000:012x}"
+    chance = random_hex()
+    variant = "89ab"[int(chance[3], 16) & 3]
+    return f"{now[:8]}-{now[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def random_hex() -> str:

@@ -48,6 +48,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         _place_front(self.app, self.http)
+        self.access_log = False  # Paydesk has its own, which no path and no address gets into.
         self.url = b""
         self.headers = []
         self._begun = False  # a head: its first byte was there, its last was not
