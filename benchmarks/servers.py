@@ -89,8 +89,9 @@ SCORE_PEERS = {
 }
 PREDICT_PEER = Peer(
     "Flask with sklearn-crfsuite under gunicorn: tags only",
-    ("flask", "gunicorn", "sklearn-crfsuite", "skops", "numpy", "inflect", "text2num", "babel"),
-    ("-m", "gunicorn", "--threads", "4", "--bind", "127.0.0.1:PORT", "flask_crfsuite:app"),
+    ("flask", "gunicorn", "sklearn-crfsuite", "skops", "numpy", "pycountry", "pydantic"),
+    # One thread: a CRF that two of them ask at once mixes up their mail.
+    ("-m", "gunicorn", "--bind", "127.0.0.1:PORT", "flask_crfsuite:app"),
     "/predict",
 )
 
@@ -167,17 +168,18 @@ def peer(
 def _environment_of(name: str, chosen: Peer) -> Path:
     """The Python of a peer's environment, made where it is not there yet."""
     home = ENVIRONMENTS / name
-    if not (home / "done").exists():
+    # The versions that this checkout has, where it has any: the same model needs the same.
+    packages = [one if "==" in one else f"{one}=={version(one)}" for one in chosen.packages]
+    installed = home / "installed"
+    if not installed.exists() or installed.read_text("utf-8").split() != packages:
         print(f"Installing {chosen.name}.", file=sys.stderr)
-        # The versions that this checkout has, where it has any: the same model needs the same.
-        packages = [one if "==" in one else f"{one}=={version(one)}" for one in chosen.packages]
         uv = str(Path(sys.executable).with_name("uv"))
         for words in (
             ("venv", "--quiet", "--clear", str(home)),
             ("pip", "install", "--quiet", "--python", str(home / "bin/python"), *packages),
         ):
             subprocess.run([uv, *words], check=True)
-        (home / "done").touch()
+        installed.write_text("\n".join(packages), "utf-8")
     return home / "bin" / "python"
 
 
@@ -215,8 +217,9 @@ def _process(
         _wait(server)
         yield server
     finally:
-        server.resume()
-        os.killpg(started.pid, signal.SIGTERM)
+        if started.poll() is None:
+            server.resume()
+            os.killpg(started.pid, signal.SIGTERM)
         try:
             started.wait(20)
         except subprocess.TimeoutExpired:

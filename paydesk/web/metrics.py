@@ -19,6 +19,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from paydesk.risk.transaction import Level
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -91,6 +93,8 @@ class Metrics:
         self._by_level: Tally[str] = Tally()
         self._probabilities = _Observations(self._probability)
         self._to_be_flushed = False
+        for level in Level:  # From the first scrape on; and every file is there to be filled.
+            self._decisions.labels(level.name)
         self._folder = folder
         _fill(folder)
 
