@@ -1,6 +1,6 @@
 """From file to file: `paydesk score` beside pandas with scikit-learn on all cores, in the same run.
 
-    python benchmarks/bulk_files.py [--rows 1000000]
+    python -m benchmarks.bulk_files [--rows 1000000]
 
 Both read the same Parquet file and write one with a probability a row. The peer reads with pandas,
 encodes with Paydesk's own encoder, and asks the native forest with n_jobs=-1; it judges no rules,
@@ -9,8 +9,6 @@ where `make serve` puts it; BENTOML_HOME says where the latter is.
 """
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,7 @@ import pyarrow.parquet as pq
 import typer
 from bentoml.models import get
 
+from benchmarks import report
 from paydesk.risk.features import Encoder
 from paydesk.settings import Settings
 from paydesk.tracking_store import open_store, tracking_uri
@@ -57,15 +56,19 @@ def main(
                 took, memory = _run([*words, last])
                 best[name] = min(best.get(name, (took, memory)), (took, memory))
     ours, theirs = (best[name][0] for name in ways)
-    print("| from Parquet to Parquet | rows a second | s | memory, MB |\n| --- | --- | --- | --- |")
-    for name, (took, memory) in best.items():
-        print(f"| {name} | {rows / took:,.0f} | {took:.1f} | {memory / 1e6:,.0f} |")
-    print(f"\nRatio: {theirs / ours:.2f}")
-    cores = len(os.sched_getaffinity(0))
-    about = {"rows": rows, "cores": cores, "python": platform.python_version()}
-    print(
-        json.dumps({**about, "ratio": theirs / ours, "seconds": {n: b[0] for n, b in best.items()}})
+    report.table(
+        ("from Parquet to Parquet", "rows a second", "s", "memory, MB"),
+        [
+            [name, f"{rows / took:,.0f}", f"{took:.1f}", f"{memory / 1e6:,.0f}"]
+            for name, (took, memory) in best.items()
+        ],
     )
+    print(f"\nRatio: {theirs / ours:.2f}")
+    seconds = {name: took for name, (took, _) in best.items()}
+    report.keep("bulk-files", {"rows": rows, "seconds": seconds, "ratio": theirs / ours})
+    rates = {name: rows / took for name, took in seconds.items()}
+    title = f"{rows:,} rows from Parquet to Parquet, all cores"
+    report.bars("bulk-files", title, "rows a second", rates, "paydesk score")
 
 
 def make(path: Path, rows: int) -> None:

@@ -1,7 +1,7 @@
 """How fast mail is tagged and read, beside sklearn-crfsuite fed with dicts, in one run.
 
-    python benchmarks/reading.py            # fits a small model first, about half a minute
-    python benchmarks/reading.py FOLDER     # with a serving form at hand
+    python -m benchmarks.reading            # fits a small model first, about half a minute
+    python -m benchmarks.reading FOLDER     # with a serving form at hand
 
 Both sides tag the same mail with the same model and the same features on one core. sklearn-crfsuite
 gets them as one dict a token, made anew for every mail as its documentation shows; Paydesk as lists
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pycrfsuite
 
+from benchmarks import report
 from paydesk.entities import features
 from paydesk.entities.features import token_features
 from paydesk.entities.reader import TAGGER, Reader
@@ -27,6 +28,8 @@ from training.markup import load_marked
 from training.train_entities import HELD_OUT, write_serving_form
 
 _ROUNDS = 5
+_PEER = "sklearn-crfsuite's way, dicts"
+_TAGGING = "Paydesk, tagging"
 _CACHES = (
     features._own,
     features._neighbour,
@@ -67,10 +70,14 @@ def main() -> None:
         long = (max(texts, key=len) * 2)[:2000]
         single = _seconds(reader.read, [long])
     print(f"{len(texts)} mails, {tokens} tokens, best of {_ROUNDS}, CPU time of one core")
-    print("| what | tokens/s | ratio |\n| --- | ---: | ---: |")
-    print(f"| sklearn-crfsuite's way, dicts | {tokens / slow:,.0f} | 1.0 |")
-    print(f"| Paydesk, tagging | {tokens / fast:,.0f} | {slow / fast:.1f} |")
-    print(f"| Paydesk, the whole reading | {tokens / whole:,.0f} | {slow / whole:.1f} |")
+    took = {_PEER: slow, _TAGGING: fast, "Paydesk, the whole reading": whole}
+    report.table(
+        ("what, on one core", "tokens/s", "ratio"),
+        [[name, f"{tokens / s:,.0f}", f"{slow / s:.1f}"] for name, s in took.items()],
+    )
+    rates = {name: tokens / s for name, s in took.items()}
+    report.keep("reading", {"tokens a second": rates, "ms of 2,000 characters": single * 1e3})
+    report.bars("reading", "Tagging and reading, one core", "tokens a second", rates, _TAGGING)
     print(f"\nOne mail of 2,000 characters, the whole reading: {single * 1000:.1f} ms")
 
 
