@@ -18,10 +18,10 @@ class Compiled:
         self._text = str(compiled)
         self._order = compiled.positiontup  # None where parameters go by name
 
-    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Executes it for each of `rows`, of which there is at least one."""
+    def execute(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Executes it for each of `rows`, of which there is at least one; how many it wrote."""
         if self._order is None:
-            connection.exec_driver_sql(self._text, list(rows))
-        else:
-            order = self._order
-            connection.exec_driver_sql(self._text, [tuple(row[k] for k in order) for row in rows])
+            return connection.exec_driver_sql(self._text, list(rows)).rowcount
+        order = self._order
+        values = [tuple(row[k] for k in order) for row in rows]
+        return connection.exec_driver_sql(self._text, values).rowcount

@@ -6,20 +6,19 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, Row
 
 from paydesk.errors import PaydeskError
-from paydesk.storage.compiled import Compiled
 from paydesk.storage.database import writing
-from paydesk.storage.decision_counts import DecisionTally
-from paydesk.storage.tables import decisions
+from paydesk.storage.decision_writer import DecisionWriter
 
 _LARGEST_GROUP = 1_000
 _LONGEST_WAIT_S = 20.0
 _NO_MORE = "The decision log takes no more just now. Send the transaction again."
-_COLUMNS = [column.name for column in decisions.columns if column.name != "seq"]
 
-_Waiting = tuple[Sequence[Mapping[str, Any]], asyncio.Future[None]]
+# By source, where the log had a decision already.
+_Earlier = dict[str, Row[Any]]
+_Waiting = tuple[Sequence[Mapping[str, Any]], asyncio.Future[_Earlier]]
 
 
 class DecisionLogUnavailableError(PaydeskError):
@@ -49,8 +48,7 @@ class DecisionLog:
         self, engine: Engine, watch: Watch | None = None, *, most_waiting: int = 20_000
     ) -> None:
         self._engine = engine
-        self._insert = Compiled(engine, insert(decisions), _COLUMNS)
-        self._tally = DecisionTally(engine)
+        self._writer_of = DecisionWriter(engine)
         self._watch = watch
         self._most_waiting = most_waiting
         self._gathered: list[_Waiting] = []  # by the event loop, not handed over yet
@@ -61,22 +59,25 @@ class DecisionLog:
         self._writer = threading.Thread(target=self._write, name="decision-log", daemon=True)
         self._writer.start()
 
-    async def append(self, row: Mapping[str, Any]) -> None:
+    async def append(self, row: Mapping[str, Any]) -> Row[Any] | None:
         """Returns when `row` (columns of `decisions`) is on disk.
 
-        Raises DecisionLogUnavailableError when it is not.
+        Where the log has another decision under its `source` already, nothing is written, and that
+        one is returned. Raises DecisionLogUnavailableError when it is not on disk.
         """
-        await self.append_all((row,))
+        earlier = await self.append_all((row,))
+        return earlier[row["source"]] if earlier else None
 
-    async def append_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    async def append_all(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Row[Any]]:
         """Returns when all of `rows` are on disk, which one commit puts there.
 
-        Raises DecisionLogUnavailableError when they are not.
+        Returns the decisions that the log has already under sources of theirs. Raises
+        DecisionLogUnavailableError when they are not on disk.
         """
         if self._closing or self._rows_waiting >= self._most_waiting:
             raise DecisionLogUnavailableError(_NO_MORE)
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done: asyncio.Future[_Earlier] = loop.create_future()
         if not self._gathered:
             # All that this turn of the loop decides goes to the writer at once: it would begin a
             # commit with the first, for which the others would have to wait.
@@ -84,9 +85,14 @@ class DecisionLog:
         self._gathered.append((rows, done))
         too_late = loop.call_later(_LONGEST_WAIT_S, _give_up, done)
         try:
-            await done
+            earlier = await done
         finally:
             too_late.cancel()
+        # One commit has many callers' rows.
+        if not earlier:
+            return earlier
+        sources = {row.get("source") for row in rows}
+        return {source: row for source, row in earlier.items() if source in sources}
 
     def close(self) -> None:
         """Writes what waits, then ends the writer."""
@@ -119,21 +125,21 @@ class DecisionLog:
             if self._watch is not None:
                 self._watch.waiting(len(rows) + left)
             began = time.perf_counter()
-            error: Exception | None = None
+            outcome: _Earlier | DecisionLogUnavailableError
             try:
-                self._commit(rows)
+                outcome = self._commit(rows)
             except Exception as caught:  # noqa: BLE001 (whatever it is, the next group is written)
                 message = "The decision log cannot be written. Send the transaction again later."
-                error = DecisionLogUnavailableError(message)
-                error.__cause__ = caught
-            _answer(group, error)
+                outcome = DecisionLogUnavailableError(message)
+                outcome.__cause__ = caught
+            _answer(group, outcome)
             if self._watch is not None:
-                if error is None:
+                if not isinstance(outcome, DecisionLogUnavailableError):
                     self._watch.committed(len(rows), time.perf_counter() - began)
                 self._watch.waiting(left)
 
-    def _next_group(self) -> tuple[list[asyncio.Future[None]], list[Mapping[str, Any]]]:
-        group: list[asyncio.Future[None]] = []
+    def _next_group(self) -> tuple[list[asyncio.Future[_Earlier]], list[Mapping[str, Any]]]:
+        group: list[asyncio.Future[_Earlier]] = []
         rows: list[Mapping[str, Any]] = []
         for some, done in self._waiting:
             if rows and len(rows) + len(some) > _LARGEST_GROUP:
@@ -144,13 +150,12 @@ class DecisionLog:
         self._rows_waiting -= len(rows)
         return group, rows
 
-    def _commit(self, rows: list[Mapping[str, Any]]) -> None:
+    def _commit(self, rows: list[Mapping[str, Any]]) -> _Earlier:
         with writing(self._engine) as connection:
-            self._insert.execute(connection, rows)
-            self._tally.add(connection, rows)
+            return self._writer_of.write(connection, rows)
 
 
-def _give_up(done: asyncio.Future[None]) -> None:
+def _give_up(done: asyncio.Future[_Earlier]) -> None:
     if not done.done():
         message = (
             f"The decision log did not answer within {_LONGEST_WAIT_S:.0f} s. "
@@ -159,17 +164,19 @@ def _give_up(done: asyncio.Future[None]) -> None:
         done.set_exception(DecisionLogUnavailableError(message))
 
 
-def _answer(waiting: list[asyncio.Future[None]], error: Exception | None) -> None:
-    def settle(futures: list[asyncio.Future[None]]) -> None:
+def _answer(
+    waiting: list[asyncio.Future[_Earlier]], outcome: _Earlier | DecisionLogUnavailableError
+) -> None:
+    def settle(futures: list[asyncio.Future[_Earlier]]) -> None:
         for done in futures:
             if done.done():  # The caller went away; its decision is logged all the same.
                 continue
-            if error is None:
-                done.set_result(None)
+            if isinstance(outcome, DecisionLogUnavailableError):
+                done.set_exception(outcome)
             else:
-                done.set_exception(error)
+                done.set_result(outcome)
 
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[_Earlier]]] = {}
     for done in waiting:
         by_loop.setdefault(done.get_loop(), []).append(done)
     for loop, futures in by_loop.items():

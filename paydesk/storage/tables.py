@@ -32,6 +32,7 @@ _ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
 # Most callers send no store: their decisions cost this index nothing.
 _STORE_KNOWN = text("store IS NOT NULL")
+SOURCE_KNOWN = text("source IS NOT NULL")
 
 decisions = Table(
     "decisions",
@@ -52,6 +53,7 @@ decisions = Table(
     Column("triggered_rules", Text, nullable=False, comment="JSON list"),
     Column("reasons", Text, nullable=False, comment="JSON list"),
     Column("model", Text, nullable=False),
+    Column("source", Text, comment="what it answers; the same is answered once"),
     Index(None, "tx_id", "seq"),
     Index(None, "recorded_at_us", "seq"),
     Index(None, "level", "seq"),
@@ -61,6 +63,13 @@ decisions = Table(
         "seq",
         sqlite_where=_STORE_KNOWN,
         postgresql_where=_STORE_KNOWN,
+    ),
+    Index(
+        None,
+        "source",
+        unique=True,
+        sqlite_where=SOURCE_KNOWN,
+        postgresql_where=SOURCE_KNOWN,
     ),
 )
 

@@ -130,7 +130,7 @@ def _accepted(header: str) -> Rows:
 
 
 class _Log(Protocol):
-    async def append_all(self, rows: Sequence[Mapping[str, object]]) -> None:
+    async def append_all(self, rows: Sequence[Mapping[str, object]]) -> object:
         """Returns when all are on disk."""
 
 
