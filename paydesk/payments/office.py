@@ -123,7 +123,7 @@ class PaymentOffice:
         DatabaseUnavailableError, and what `before_new` raises.
         """
         request_id = carried(request_id)
-        if client_key is not None and not _printable(client_key):
+        if client_key is not None and not is_key(client_key):
             raise IdempotencyKeyInvalidError(len(client_key))
         earlier = self._earlier(payment, client_key)
         if earlier is None:
@@ -333,5 +333,6 @@ def _unwritten(entry: Entry, reason: str) -> PaymentUnknownError:
     return PaymentUnknownError(payment, _ASK_IN_S, reason)
 
 
-def _printable(key: str) -> bool:
+def is_key(key: str) -> bool:
+    """Whether this can be an Idempotency-Key."""
     return 1 <= len(key) <= KEY_LENGTH and key.isascii() and key.isprintable()

@@ -27,10 +27,12 @@ from paydesk.settings import PAYMENT_WAIT_S, Settings
 from paydesk.storage.database import now_us
 from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Position
 from paydesk.storage.decision_log import DecisionLog
+from paydesk.storage.decision_writer import is_about
 from paydesk.storage.identifiers import new_id
 from paydesk.storage.payment_states import payments_by_state
 from paydesk.web import bulk, counts, decision_table, holding
 from paydesk.web.answers import Email
+from paydesk.web.errors import DecisionKeyReusedError
 from paydesk.web.holding import PaymentHeldError, PaymentOrder
 from paydesk.web.lanes import Lane, Shared
 from paydesk.web.mail_text import Message, mail_text
@@ -107,6 +109,27 @@ class Application:
 
     async def score(self, tx: Transaction) -> Decision:
         """The decision about `tx`, once it is on disk."""
+        decision, row = self._decide(tx)
+        await self._log.append(row)
+        self.metrics.scored(decision.risk_level, decision.fraud_probability)
+        return decision
+
+    async def score_once(self, tx: Transaction, key: str) -> tuple[Decision, bool]:
+        """As `score`, and whether it was made before, under the caller's `key`.
+
+        Raises DecisionKeyReusedError where that was about another transaction.
+        """
+        decision, row = self._decide(tx)
+        earlier = await self._log.append({**row, "source": key})
+        if earlier is None or earlier.decision_id == decision.decision_id:
+            self.metrics.scored(decision.risk_level, decision.fraud_probability)
+            return decision, False
+        if not is_about(earlier, row):
+            raise DecisionKeyReusedError
+        return decision_table.decision(earlier), True
+
+    def _decide(self, tx: Transaction) -> tuple[Decision, dict[str, Any]]:
+        """The decision about `tx`, and its row in the log."""
         verdict = self.scorer.score(tx)
         decision = Decision(
             tx_id=tx.tx_id,
@@ -119,27 +142,24 @@ class Application:
             model=self.scorer.model,
             decision_id=new_id(),
         )
-        await self._log.append(
-            {
-                "decision_id": decision.decision_id,
-                "recorded_at_us": now_us(),
-                "tx_id": tx.tx_id,
-                "amount": repr(tx.amount),
-                "category": tx.category,
-                "hour": tx.hour,
-                "store": tx.store,
-                "customer_id": tx.customer_id,
-                "level": int(verdict.level),
-                "points": verdict.points,
-                "fraud": verdict.fraud,
-                "fraud_probability": verdict.probability,
-                "triggered_rules": orjson.dumps(verdict.triggered_rules).decode(),
-                "reasons": orjson.dumps(verdict.reasons).decode(),
-                "model": self.scorer.model,
-            }
-        )
-        self.metrics.scored(decision.risk_level, decision.fraud_probability)
-        return decision
+        row = {
+            "decision_id": decision.decision_id,
+            "recorded_at_us": now_us(),
+            "tx_id": tx.tx_id,
+            "amount": repr(tx.amount),
+            "category": tx.category,
+            "hour": tx.hour,
+            "store": tx.store,
+            "customer_id": tx.customer_id,
+            "level": int(verdict.level),
+            "points": verdict.points,
+            "fraud": verdict.fraud,
+            "fraud_probability": verdict.probability,
+            "triggered_rules": orjson.dumps(verdict.triggered_rules).decode(),
+            "reasons": orjson.dumps(verdict.reasons).decode(),
+            "model": self.scorer.model,
+        }
+        return decision, row
 
     def score_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
         """Decisions about rows, each on disk before it is answered."""

@@ -156,9 +156,19 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             handlers.score,
             "score",
             "Decide about a transaction; it is on disk before this answers.",
-            Answer("The decision.", Decision, example=_DECISION),
+            Answer(
+                "The decision, made for this request or for an earlier one.",
+                Decision,
+                example=_DECISION,
+                headers={"Idempotency-Replayed": _REPLAYED},
+            ),
             body=ScoredTransaction,
-            errors=(503,),
+            errors=(422, 503),
+            headers={
+                "Idempotency-Key": "1 to 255 printable ASCII characters; the same transaction "
+                "under the same key is decided once, however often it comes."
+            },
+            says={422: "The Idempotency-Key belongs to another transaction."},
             leads_to={"transaction": ("/transaction/{tx_id}", "tx_id")},
         )
     },

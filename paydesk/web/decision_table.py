@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Row
 
-from paydesk.risk.transaction import Level
+from paydesk.risk.transaction import Decision, Level
 
 COLUMNS = (
     "decision_id",
@@ -56,6 +56,21 @@ def shown(row: Row[Any]) -> dict[str, Any]:
         "store": row.store,
         "customer_id": row.customer_id,
     }
+
+
+def decision(row: Row[Any]) -> Decision:
+    """A decision as it was first answered."""
+    return Decision(
+        tx_id=row.tx_id,
+        score=row.points,
+        risk_level=Level(row.level).name,
+        triggered_rules=orjson.loads(row.triggered_rules),
+        fraud=row.fraud,
+        fraud_probability=row.fraud_probability,
+        reasons=orjson.loads(row.reasons),
+        model=row.model,
+        decision_id=row.decision_id,
+    )
 
 
 def heading() -> str:

@@ -72,6 +72,16 @@ class BadRequestError(PaydeskError):
         self.fields = list(fields)
 
 
+class DecisionKeyReusedError(PaydeskError):
+    """The Idempotency-Key came before with another transaction."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used for another transaction. Repeat that one unchanged, or "
+            "send a new key for a new transaction."
+        )
+
+
 STATUS: dict[type[PaydeskError], int] = {
     BadRequestError: 400,
     KeyMissingError: 401,
@@ -96,6 +106,7 @@ STATUS: dict[type[PaydeskError], int] = {
     PaymentInProgressError: 409,
     PaymentSettledError: 409,
     IdempotencyKeyReusedError: 422,
+    DecisionKeyReusedError: 422,
     OverrideInvalidError: 422,
     PaymentRejectedError: 422,
     BankUnavailableError: 503,

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
+from paydesk.payments.errors import IdempotencyKeyInvalidError
+from paydesk.payments.office import is_key
 from paydesk.risk.transaction import ScoredTransaction
 from paydesk.web import bulk, metrics, pages
 from paydesk.web.answers import Email
@@ -34,8 +36,14 @@ _Part = TypeVar("_Part", str, bytes)
 
 async def score(request: Request, application: Application) -> Response:
     """A transaction in, the decision about it out, once it is on disk."""
+    key = _idempotency_key(request)
     transaction = await read_model(request, ScoredTransaction)
-    return _model(await application.score(transaction))
+    if key is None:
+        return _model(await application.score(transaction))
+    if not is_key(key):
+        raise IdempotencyKeyInvalidError(len(key))
+    decision, replayed = await application.score_once(transaction, key)
+    return _model(decision, headers={"Idempotency-Replayed": "true"} if replayed else None)
 
 
 async def score_bulk(request: Request, application: Application) -> Response:
@@ -67,13 +75,8 @@ async def review(request: Request, application: Application) -> Response:
 
 async def payment(request: Request, application: Application) -> Response:
     """A confirmed form in, the payment out."""
-    keys = request.headers.getlist("idempotency-key")
-    if len(keys) > 1:
-        # Which of them counts is a guess, and another guess pays twice.
-        message = "There are several Idempotency-Key headers; send one."
-        raise BadRequestError(message)
+    client_key = _idempotency_key(request)
     order = await read_model(request, PaymentOrder, exact=True)
-    client_key = keys[0] if keys else None
     outcome = await application.pay(order, client_key, exchange_of(request).request_id)
     headers = {"Idempotency-Replayed": "true"} if outcome.replayed else None
     return _model(outcome.payment, 201, headers)
@@ -219,6 +222,15 @@ def _json(body: Any) -> Response:
     except TypeError:  # A whole number past 64 bits, echoed with all its digits.
         content = json.dumps(body, separators=(",", ":")).encode()
     return Response(content, media_type="application/json")
+
+
+def _idempotency_key(request: Request) -> str | None:
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) > 1:
+        # Which of them counts is a guess, and another guess pays twice.
+        message = "There are several Idempotency-Key headers; send one."
+        raise BadRequestError(message)
+    return keys[0] if keys else None
 
 
 def _model(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
