@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sqlalchemy import Engine, select, text
 from paydesk.storage.database import DatabaseUnavailableError, migrate, now_us, open_database
 from paydesk.storage.decision_history import DecisionHistory
 from paydesk.storage.decision_log import DecisionLog, DecisionLogUnavailableError
-from paydesk.storage.identifiers import new_id
+from paydesk.storage.identifiers import new_id, new_ids
 from paydesk.storage.tables import decisions
 
 
@@ -160,4 +161,9 @@ def test_identifiers_are_uuids_of_version_7_in_order_of_time() -> None:
         time.sleep(0.002)
         made.append(new_id())
     assert made == sorted(made)
+    made += new_ids(200)
+    assert len(set(made)) == 203
+    assert max(made[:3]) < min(new_ids(1))
     assert all(identifier[14] == "7" and identifier[19] in "89ab" for identifier in made)
+    assert all(str(uuid.UUID(identifier)) == identifier for identifier in made)
+    assert {identifier[19] for identifier in made} == set("89ab")

@@ -126,7 +126,7 @@ def test_score_with_a_key_answers_again_what_it_answered(client: httpx.Client) -
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "tab\tinside", "kl\xfcssel"])
 def test_a_key_that_is_none_is_a_400(client: httpx.Client, key: str) -> None:
-    headers = {"Idempotency-Key": key.encode("latin-1")}
+    headers = {b"Idempotency-Key": key.encode("latin-1")}
     answer = client.post("/score", json=TX, headers=headers)
     assert answer.status_code == 400
     assert "Idempotency-Key" in answer.json()["error"]
