@@ -20,12 +20,12 @@ from rich.text import Text
 from paydesk import __version__
 from paydesk.errors import PaydeskError
 from paydesk.settings import Settings
+from paydesk.stream.commands import app as stream
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from sqlalchemy import Engine
 
-    from paydesk.bulk.files import Model as RiskModel
     from paydesk.bulk.files import Progress as RowsProgress
     from paydesk.payments.office import PaymentOffice
     from paydesk.payments.payment import PaymentRecord, State
@@ -41,6 +41,7 @@ decisions = typer.Typer(no_args_is_help=True, help="The log of decisions: prune.
 app.add_typer(decisions, name="decisions")
 payments = typer.Typer(no_args_is_help=True, help="Payments: list, settle, after-restore.")
 app.add_typer(payments, name="payments")
+app.add_typer(stream, name="stream")
 
 out = Console()
 err = Console(stderr=True)
@@ -198,11 +199,12 @@ def score(
     from paydesk.bulk import files as scoring  # noqa: PLC0415
     from paydesk.bulk.inputs import find_inputs  # noqa: PLC0415
     from paydesk.bulk.rows import FIELDS  # noqa: PLC0415
+    from paydesk.bulk.served import risk_model  # noqa: PLC0415
     from paydesk.bulk.unfinished import side_file  # noqa: PLC0415
     from paydesk.risk.columns import parse_columns  # noqa: PLC0415
 
     named = parse_columns(columns, FIELDS)
-    model = _risk_model(Settings.read())
+    model = risk_model(Settings.read())
     inputs = find_inputs(files, out_file)
     began = monotonic()
     with _rows_progress() as tell:
@@ -459,26 +461,6 @@ def pull(tracking_uri: TrackingUri = "") -> None:
 
     for model in pull_champions(_store(tracking_uri)):
         out.print(f"{model.tag} is version {registry_version(model)} of the registry.")
-
-
-def _risk_model(settings: Settings) -> "RiskModel":
-    """The model that a service here would serve, proven unchanged."""
-    from bentoml.exceptions import NotFound  # noqa: PLC0415
-    from bentoml.models import get  # noqa: PLC0415
-
-    from paydesk import serving_form  # noqa: PLC0415
-    from paydesk.bulk.files import Model  # noqa: PLC0415
-    from paydesk.risk.rules import SHIPPED  # noqa: PLC0415
-
-    try:
-        model = get("risk:latest")
-    except NotFound as error:
-        message = "There is no risk model here: `make serve` or `paydesk models pull` gets one."
-        raise PaydeskError(message) from error
-    described = model.info.metadata
-    serving_form.check(Path(model.path), str(described.get("serving_sha256", "")))
-    version = str(described.get("registry_version", "unknown"))
-    return Model(Path(model.path), f"risk:{version}", settings.rules_file or SHIPPED)
 
 
 @contextmanager

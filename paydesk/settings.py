@@ -106,6 +106,19 @@ class Settings(BaseSettings):
     )
     rules_file: Path | None = Field(default=None, description="Empty: the rules shipped.")
 
+    brokers: str = Field(
+        default="127.0.0.1:9092", description="Kafka's brokers, HOST:PORT, separated by commas."
+    )
+    kafka_file: Path | None = Field(
+        default=None,
+        description="Further settings of the Kafka client, NAME=VALUE a line: TLS, passwords.",
+    )
+    stream_prefix: str = Field(
+        default="paydesk.",
+        pattern=r"^[A-Za-z0-9._-]{0,200}$",
+        description="How the names of all topics, groups and transactional ids begin.",
+    )
+
     access: Literal["keys", "local", "anyone"] = Field(
         default="keys",
         description="keys: API keys; local: this machine, without; anyone: without any key.",

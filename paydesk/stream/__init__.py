@@ -1,0 +1,1 @@
+"""Transactions from Kafka, decisions and alerts to Kafka, each once."""
