@@ -35,7 +35,7 @@ from paydesk.risk.scorer import Scorer
 
 if TYPE_CHECKING:
     from pyspark import Broadcast
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 _RULES = "rules.toml"
 _ADDED = tuple(name for name in SCORE_KINDS if name != "tx_id")
@@ -76,10 +76,7 @@ def score(
     for added in (*_ADDED, "error"):
         if added in df.columns:
             raise DataError(f"The DataFrame has a column {added!r} already: rename or drop it.")
-    # Where the package is a zip, the rules that it ships are no file.
-    book = resources.files("paydesk.risk").joinpath(SHIPPED.name) if rules is None else rules
-    files = {part: (Path(model) / part).read_bytes() for part in (GRAPH, DESCRIPTION)}
-    sent = df.sparkSession.sparkContext.broadcast({**files, _RULES: book.read_bytes()})
+    sent = send(df.sparkSession, model, rules)
     schema = StructType(
         [
             *df.schema.fields,
@@ -89,17 +86,27 @@ def score(
     )
 
     def score_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        scorer = _scorer(sent, name)
+        scorer = scorer_of(sent, name)
         for batch in batches:
             yield _scored(scorer, batch, taken)
 
     return df.mapInArrow(score_batches, schema)  # type: ignore[arg-type]  # any iterator does
 
 
+def send(
+    spark: "SparkSession", model: str | Path, rules: Path | None
+) -> "Broadcast[dict[str, bytes]]":
+    """Sends model and rules, the shipped ones where none are given, to every executor, once."""
+    # Where the package is a zip, the rules that it ships are no file.
+    book = resources.files("paydesk.risk").joinpath(SHIPPED.name) if rules is None else rules
+    files = {part: (Path(model) / part).read_bytes() for part in (GRAPH, DESCRIPTION)}
+    return spark.sparkContext.broadcast({**files, _RULES: book.read_bytes()})
+
+
 _loaded: dict[int, Scorer] = {}
 
 
-def _scorer(sent: "Broadcast[dict[str, bytes]]", name: str) -> Scorer:
+def scorer_of(sent: "Broadcast[dict[str, bytes]]", name: str) -> Scorer:
     """The scorer of this process, which serves many tasks: loaded by the first of them."""
     files = sent.value
     key = hash((name, *files.values()))

@@ -101,7 +101,6 @@ def score(
     from paydesk.stream.kafka import Kafka  # noqa: PLC0415
     from paydesk.stream.metrics import StreamMetrics  # noqa: PLC0415
     from paydesk.stream.scoring import Group, StreamScorer  # noqa: PLC0415
-    from paydesk.stream.service import MOST_AT_ONCE, ViaApi  # noqa: PLC0415
 
     settings = Settings.read()
     topics = Topics.of(settings, topic)
@@ -112,6 +111,8 @@ def score(
     kafka = Kafka(settings)
     decider: Decider
     if via == "api":
+        from paydesk.stream.service import MOST_AT_ONCE, ViaApi  # noqa: PLC0415
+
         decider, most = ViaApi(url, key or None), min(most, MOST_AT_ONCE)
     else:
         model = risk_model(settings)
