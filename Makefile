@@ -1,6 +1,7 @@
 # `make help` lists what there is. All that is made stays in .paydesk/ and mlruns/.
 PORT ?= 3000
 UI_PORT ?= 5000
+BROKER_PORT ?= 9092
 STATE := $(CURDIR)/.paydesk
 VENV := $(STATE)/venv
 PY := $(VENV)/bin/python
@@ -24,10 +25,10 @@ $(error The path of this checkout has a blank, which make cannot take: move it t
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check ui bento image extension lock clean
+.PHONY: help serve test check ui bento image extension stream-demo lock clean
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 serve: $(STATE)/train.stamp ## Train where no model exists, and serve on 127.0.0.1 (PORT=3000, TLS=1)
 	@exec $(PY) -m paydesk serve --port $(PORT) $(if $(TLS),--tls)
@@ -55,6 +56,9 @@ image: $(STATE)/image.stamp ## Build the container image of the champion models 
 extension: $(STATE)/train.stamp ## Lay out the Gmail extension in .paydesk/extension, to be loaded unpacked
 	@$(PY) -m deploy.extension $(STATE)/extension
 	@echo "The extension is in $(STATE)/extension: open chrome://extensions, switch on developer mode, load it unpacked."
+
+stream-demo: $(STATE)/train.stamp ## Kafka broker, service, producer, scorer and alerts on this machine (PORT=3000 BROKER_PORT=9092)
+	@exec $(PY) -m deploy.stream_demo --port $(PORT) --broker-port $(BROKER_PORT)
 
 lock: $(STATE)/test.stamp ## Resolve the requirements anew, with hashes
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header requirements/bootstrap.in -o requirements/bootstrap.txt

@@ -49,15 +49,20 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(home: Path, target: str, key: str) -> Iterator[Prometheus]:
-    """Prometheus scraping `target` (host:port) every second, with `key` for its credentials."""
+def prometheus(home: Path, target: str, key: str, name: str = "paydesk") -> Iterator[Prometheus]:
+    """Prometheus scraping `target` (host:port) every second, with `key` for its credentials.
+
+    `name` is that of the job of deploy/ that does it.
+    """
     command = program("prometheus")
     port = free_port()
     (home / "metrics_key").write_text(key, encoding="utf-8")
     written = yaml.safe_load(CONFIGURATION.read_text("utf-8"))
     written["global"]["scrape_interval"] = "1s"
-    (job,) = written["scrape_configs"]
-    job["authorization"]["credentials_file"] = str(home / "metrics_key")
+    (job,) = (job for job in written["scrape_configs"] if job["job_name"] == name)
+    written["scrape_configs"] = [job]
+    if "authorization" in job:
+        job["authorization"]["credentials_file"] = str(home / "metrics_key")
     job["static_configs"] = [{"targets": [target]}]
     configuration = home / "prometheus.yml"
     configuration.write_text(yaml.safe_dump(written), encoding="utf-8")

@@ -92,6 +92,7 @@ def logged(stream: Stream) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.timeout(900)
 def test_200_000_with_10_kills_and_2_restarts_of_the_broker(
     stream: Stream, trained: Trained
 ) -> None:
