@@ -8,14 +8,12 @@ from pathlib import Path
 
 import psutil
 from conftest import ROOT, Trained, free_port
-from log_search import remember_home
 from stream_broker import jars_of
 
 
 def test_alerts_come_and_ctrl_c_leaves_nothing(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "kafka").symlink_to(jars_of("kafka"))
-    remember_home(tmp_path)
     with (tmp_path / "said").open("wb") as said, (tmp_path / "told").open("wb") as told:
         demo = psutil.Popen(
             [
