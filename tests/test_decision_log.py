@@ -1,6 +1,7 @@
 """The decision log: on disk before it is acknowledged, counted over all, honest when it fails."""
 
 import asyncio
+import itertools
 import threading
 import time
 import uuid
@@ -9,9 +10,15 @@ from pathlib import Path
 
 import pytest
 from conftest import free_port
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Connection, Engine, select, text
 
-from paydesk.storage.database import DatabaseUnavailableError, migrate, now_us, open_database
+from paydesk.storage.database import (
+    DatabaseUnavailableError,
+    migrate,
+    now_us,
+    open_database,
+    writing,
+)
 from paydesk.storage.decision_history import DecisionHistory
 from paydesk.storage.decision_log import DecisionLog, DecisionLogUnavailableError
 from paydesk.storage.identifiers import new_id, new_ids
@@ -61,6 +68,65 @@ def test_many_at_once_are_all_there_and_counted(engine: Engine) -> None:
     log.close()
     with engine.connect() as connection:
         assert len(connection.execute(select(decisions.c.seq)).all()) == 1_000
+
+
+class Begun:
+    """Knows when a commit begins."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    def waiting(self, _decisions: int) -> None:
+        self.begun.set()
+
+    def committed(self, _decisions: int, _seconds: float) -> None:
+        pass
+
+
+def test_a_single_decision_waits_for_one_commit_of_rows_at_most(engine: Engine) -> None:
+    watch = Begun()
+    log = DecisionLog(engine, watch)
+
+    async def append_while_nobody_can_write() -> None:
+        with writing(engine):
+            waiting: list[asyncio.Task[object]] = [asyncio.create_task(log.append(row("first")))]
+            await asyncio.to_thread(watch.begun.wait, 30)
+            for body in ("A", "B", "C"):
+                rows = [row(body) for _ in range(600)]
+                waiting.append(asyncio.create_task(log.append_all(rows)))
+            waiting += [asyncio.create_task(log.append(row(f"TX{n}"))) for n in range(3)]
+            await asyncio.sleep(0)  # All of them wait now.
+        await asyncio.gather(*waiting)
+
+    asyncio.run(append_while_nobody_can_write())
+    log.close()
+    with engine.connect() as connection:
+        found = connection.execute(select(decisions.c.tx_id).order_by(decisions.c.seq)).scalars()
+        order = [tx_id for tx_id, _ in itertools.groupby(found)]
+    assert order == ["first", "A", "TX0", "TX1", "TX2", "B", "C"]
+
+
+def test_what_is_written_beside_decisions_is_there_with_them_or_neither_is(engine: Engine) -> None:
+    log = DecisionLog(engine)
+
+    def stop(_connection: Connection) -> None:
+        raise ValueError
+
+    def prune(connection: Connection) -> None:
+        connection.execute(text("UPDATE decision_totals SET decisions = 7 WHERE level = 3"))
+
+    async def append() -> list[object]:
+        undone = log.append_all([row("undone")], stop)
+        ours = log.append_all([row("ours")], prune)
+        others = log.append_all([row("others")])
+        return list(await asyncio.gather(undone, ours, others, return_exceptions=True))
+
+    failed, *done = asyncio.run(append())
+    log.close()
+    assert isinstance(failed, DecisionLogUnavailableError)
+    assert done == [None, None]
+    assert DecisionHistory(engine).latest("undone") is None
+    assert DecisionHistory(engine).totals() == {0: 2, 1: 0, 2: 0, 3: 7}
 
 
 def test_the_newest_decision_is_the_one_found(engine: Engine) -> None:

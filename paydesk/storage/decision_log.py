@@ -3,10 +3,10 @@
 import asyncio
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Connection, Engine, Row
 
 from paydesk.errors import PaydeskError
 from paydesk.storage.database import writing
@@ -18,7 +18,7 @@ _NO_MORE = "The decision log takes no more just now. Send the transaction again.
 
 # By source, where the log had a decision already.
 _Earlier = dict[str, Row[Any]]
-_Waiting = tuple[Sequence[Mapping[str, Any]], asyncio.Future[_Earlier]]
+Beside = Callable[[Connection], None]
 
 
 class DecisionLogUnavailableError(PaydeskError):
@@ -37,11 +37,18 @@ class Watch(Protocol):
         """A commit with so many decisions took so long."""
 
 
+class _Waiting(NamedTuple):
+    rows: Sequence[Mapping[str, Any]]
+    done: asyncio.Future[_Earlier]
+    beside: Beside | None = None
+
+
 class DecisionLog:
     """Appends decisions.
 
     One thread writes. While a commit is under way the next decisions wait together, and one commit
-    carries them all: durability costs a share of an fsync, not one each.
+    carries them all: durability costs a share of an fsync, not one each. Single decisions and those
+    of many rows take turns: no single one waits for more than one commit of a thousand.
     """
 
     def __init__(
@@ -52,7 +59,9 @@ class DecisionLog:
         self._watch = watch
         self._most_waiting = most_waiting
         self._gathered: list[_Waiting] = []  # by the event loop, not handed over yet
-        self._waiting: list[_Waiting] = []
+        self._single: list[_Waiting] = []
+        self._many: list[_Waiting] = []
+        self._next_is_many = False
         self._rows_waiting = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -65,34 +74,38 @@ class DecisionLog:
         Where the log has another decision under its `source` already, nothing is written, and that
         one is returned. Raises DecisionLogUnavailableError when it is not on disk.
         """
-        earlier = await self.append_all((row,))
-        return earlier[row["source"]] if earlier else None
-
-    async def append_all(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Row[Any]]:
-        """Returns when all of `rows` are on disk, which one commit puts there.
-
-        Returns the decisions that the log has already under sources of theirs. Raises
-        DecisionLogUnavailableError when they are not on disk.
-        """
-        if self._closing or self._rows_waiting >= self._most_waiting:
-            raise DecisionLogUnavailableError(_NO_MORE)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[_Earlier] = loop.create_future()
+        loop, done = self._begin()
         if not self._gathered:
             # All that this turn of the loop decides goes to the writer at once: it would begin a
             # commit with the first, for which the others would have to wait.
             loop.call_soon(self._hand_over)
-        self._gathered.append((rows, done))
-        too_late = loop.call_later(_LONGEST_WAIT_S, _give_up, done)
-        try:
-            earlier = await done
-        finally:
-            too_late.cancel()
+        self._gathered.append(_Waiting((row,), done))
+        earlier = await _on_disk(loop, done)
+        return earlier.get(row.get("source")) if earlier else None
+
+    async def append_all(
+        self, rows: Sequence[Mapping[str, Any]], beside: Beside | None = None
+    ) -> Mapping[str, Row[Any]]:
+        """Returns when all of `rows` are on disk, which one commit puts there.
+
+        `beside` writes more in the same transaction, and undoes all of it by raising. Returns the
+        decisions that the log has already under sources of theirs. Raises
+        DecisionLogUnavailableError when they are not on disk.
+        """
+        loop, done = self._begin()
+        self._queue(self._many, [_Waiting(rows, done, beside)])
+        earlier = await _on_disk(loop, done)
         # One commit has many callers' rows.
         if not earlier:
             return earlier
         sources = {row.get("source") for row in rows}
         return {source: row for source, row in earlier.items() if source in sources}
+
+    def _begin(self) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[_Earlier]]:
+        if self._closing or self._rows_waiting >= self._most_waiting:
+            raise DecisionLogUnavailableError(_NO_MORE)
+        loop = asyncio.get_running_loop()
+        return loop, loop.create_future()
 
     def close(self) -> None:
         """Writes what waits, then ends the writer."""
@@ -104,55 +117,76 @@ class DecisionLog:
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []
+        self._queue(self._single, gathered)
+
+    def _queue(self, queue: list[_Waiting], new: list[_Waiting]) -> None:
         with self._changed:
             if not self._closing:
-                self._waiting += gathered
-                self._rows_waiting += sum(len(rows) for rows, _ in gathered)
+                queue += new
+                self._rows_waiting += sum(len(each.rows) for each in new)
                 self._changed.notify()
                 return
-        # Gathered while another thread closed the log: the writer may be gone.
-        _answer([done for _, done in gathered], DecisionLogUnavailableError(_NO_MORE))
+        # Another thread closed the log meanwhile: the writer may be gone.
+        _answer([each.done for each in new], DecisionLogUnavailableError(_NO_MORE))
 
     def _write(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._closing:
+                while not (self._single or self._many or self._closing):
                     self._changed.wait()
-                group, rows = self._next_group()
+                group = self._next_group()
                 left = self._rows_waiting
             if not group:
                 return
+            rows = [row for each in group for row in each.rows]
             if self._watch is not None:
                 self._watch.waiting(len(rows) + left)
             began = time.perf_counter()
             outcome: _Earlier | DecisionLogUnavailableError
             try:
-                outcome = self._commit(rows)
+                outcome = self._commit(rows, group[0].beside)
             except Exception as caught:  # noqa: BLE001 (whatever it is, the next group is written)
                 message = "The decision log cannot be written. Send the transaction again later."
                 outcome = DecisionLogUnavailableError(message)
                 outcome.__cause__ = caught
-            _answer(group, outcome)
+            _answer([each.done for each in group], outcome)
             if self._watch is not None:
                 if not isinstance(outcome, DecisionLogUnavailableError):
                     self._watch.committed(len(rows), time.perf_counter() - began)
                 self._watch.waiting(left)
 
-    def _next_group(self) -> tuple[list[asyncio.Future[_Earlier]], list[Mapping[str, Any]]]:
-        group: list[asyncio.Future[_Earlier]] = []
-        rows: list[Mapping[str, Any]] = []
-        for some, done in self._waiting:
-            if rows and len(rows) + len(some) > _LARGEST_GROUP:
+    def _next_group(self) -> list[_Waiting]:
+        both = (self._many, self._single) if self._next_is_many else (self._single, self._many)
+        turn = both[0] or both[1]
+        self._next_is_many = turn is self._single
+        group: list[_Waiting] = []
+        size = 0
+        for each in turn:
+            alone = each.beside is not None  # What undoes it must undo nobody else's.
+            if group and (alone or size + len(each.rows) > _LARGEST_GROUP):
                 break
-            group.append(done)
-            rows += some
-        del self._waiting[: len(group)]
-        self._rows_waiting -= len(rows)
-        return group, rows
+            group.append(each)
+            size += len(each.rows)
+            if alone:
+                break
+        del turn[: len(group)]
+        self._rows_waiting -= size
+        return group
 
-    def _commit(self, rows: list[Mapping[str, Any]]) -> _Earlier:
+    def _commit(self, rows: list[Mapping[str, Any]], beside: Beside | None) -> _Earlier:
         with writing(self._engine) as connection:
-            return self._writer_of.write(connection, rows)
+            earlier = self._writer_of.write(connection, rows)
+            if beside is not None:
+                beside(connection)
+            return earlier
+
+
+async def _on_disk(loop: asyncio.AbstractEventLoop, done: asyncio.Future[_Earlier]) -> _Earlier:
+    too_late = loop.call_later(_LONGEST_WAIT_S, _give_up, done)
+    try:
+        return await done
+    finally:
+        too_late.cancel()
 
 
 def _give_up(done: asyncio.Future[_Earlier]) -> None:
