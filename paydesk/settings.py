@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     grace_s: int = Field(
         default=7, ge=0, description="What requests in flight get when `paydesk run` is stopped."
     )
+    jobs_bytes: int = Field(
+        default=2 * 1024**3, gt=0, description="Disk for jobs: bodies that wait, and results."
+    )
     tracking_uri: str = Field(default="", description="Empty: the embedded MLflow store.")
     mlruns: Path = Path("mlruns")
     hold_payments_from: Literal["MEDIUM", "HIGH", "CRITICAL", "NEVER"] = Field(

@@ -294,6 +294,10 @@ _PATHS: tuple[tuple[int, str], ...] = (
     (400, "/payment/%00"),
     (404, "/payment/"),
     (404, "/payment/a/b"),
+    (404, "/score/jobs/none"),
+    (404, "/score/jobs/none/result"),
+    (404, "/predict/jobs/" + "a" * 2_000),
+    (400, "/predict/jobs/%00"),
     (404, "/transaction/never-scored"),
     (404, "/transaction/"),
     (404, "/transaction/" + "a" * 2_000),
@@ -316,6 +320,7 @@ _METHODS: tuple[tuple[str, str], ...] = tuple(
         "/predict": "POST",
         "/score/bulk": "POST",
         "/predict/bulk": "POST",
+        "/score/jobs": "POST",
         "/payment": "POST",
         "/echo": "POST",
         "/stats": "GET",
@@ -346,6 +351,7 @@ def bad_inputs() -> Iterator[BadInput]:
         for body in bodies:
             yield BadInput(400, "POST", path, body, _JSON)
     for key in ("", "a" * 256):
+        yield BadInput(400, "POST", "/score/jobs", b'{"amount": 1}', {"Idempotency-Key": key})
         good = b"{" + _FORM + b', "amount": 5}'
         yield BadInput(400, "POST", "/payment", good, {**_JSON, "Idempotency-Key": key})
     unknown = b'{"decision_id": "none", "reason": "it is meant"}'
@@ -379,7 +385,7 @@ def bad_inputs() -> Iterator[BadInput]:
 
 
 def _bulk_inputs() -> Iterator[BadInput]:
-    for path in ("/score/bulk", "/predict/bulk"):
+    for path in ("/score/bulk", "/predict/bulk", "/score/jobs", "/predict/jobs"):
         yield BadInput(413, "POST", path, b"", {"Content-Length": "99999999999"})
         for headers in _BULK_ENCODINGS:
             yield BadInput(415, "POST", path, b'{"amount": 1}', headers)

@@ -259,18 +259,33 @@ def test_mails_are_read_as_predict_reads_them(client: httpx.Client) -> None:
 def test_scopes_are_those_of_the_single_routes(trained: Trained, tmp_path: Path) -> None:
     service = Service(trained, tmp_path, {"PAYDESK_ACCESS": "keys"})
     may_score, may_read = new_key(service, "score"), new_key(service, "read")
+    may_both = new_key(service, "score", "read")
     mail = b'{"email": "Pay 5 EUR to Contoso GmbH."}'
     with service:
-        for path, body, good, bad in (
-            ("/score/bulk", GOOD, may_score, may_read),
-            ("/predict/bulk", mail, may_read, may_score),
+        for kind, body, good, bad in (
+            ("score", GOOD, may_score, may_read),
+            ("predict", mail, may_read, may_score),
         ):
             with service.client(good) as client:
-                assert post(client, body, path).status_code == 200
-            with service.client(bad) as client:
-                assert post(client, body, path).status_code == 403
-            with service.client() as client:
-                assert post(client, body, path).status_code == 401
+                assert post(client, body, f"/{kind}/bulk").status_code == 200
+                job = post(client, body, f"/{kind}/jobs", Idempotency_Key="one")
+                where = job.headers["location"]
+                assert client.get(where).status_code == 200
+            for method, path in (
+                ("POST", f"/{kind}/bulk"),
+                ("POST", f"/{kind}/jobs"),
+                ("GET", where),
+                ("GET", f"{where}/result"),
+                ("DELETE", where),
+            ):
+                with service.client(bad) as client:
+                    assert client.request(method, path, content=body).status_code == 403
+                with service.client() as client:
+                    assert client.request(method, path, content=body).status_code == 401
+            with service.client(may_both) as client:
+                assert client.get(where).status_code == 200
+                another = post(client, body, f"/{kind}/jobs", Idempotency_Key="one")
+                assert another.headers["location"] != where
 
 
 def test_a_client_that_goes_leaves_nothing(running: Running, client: httpx.Client) -> None:

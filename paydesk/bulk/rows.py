@@ -5,6 +5,7 @@ by one, by the same model that /score uses; that model alone refuses.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,6 +59,20 @@ class Block:
     lines: Sequence[int]
     values: Mapping[str, list[Any]]
     refused: Sequence[Refused] = ()
+
+    @property
+    def last(self) -> int:
+        """The last line that is here; 0 where none is."""
+        return max([0, *self.lines[-1:], *(row.line for row in self.refused)])
+
+    def after(self, line: int) -> "Block":
+        """The rows that begin after this line."""
+        begin = bisect_right(self.lines, line)
+        return Block(
+            self.lines[begin:],
+            {name: column[begin:] for name, column in self.values.items()},
+            [row for row in self.refused if row.line > line],
+        )
 
     def record(self, n: int) -> dict[str, Any]:
         """The row at `n` as a JSON body would have it."""

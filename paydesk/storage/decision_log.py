@@ -81,7 +81,7 @@ class DecisionLog:
             loop.call_soon(self._hand_over)
         self._gathered.append(_Waiting((row,), done))
         earlier = await _on_disk(loop, done)
-        return earlier.get(row.get("source")) if earlier else None
+        return earlier.get(row.get("source", "")) if earlier else None
 
     async def append_all(
         self, rows: Sequence[Mapping[str, Any]], beside: Beside | None = None

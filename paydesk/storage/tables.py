@@ -165,3 +165,30 @@ api_keys = Table(
     Column("created_at_us", BigInteger, nullable=False),
     Column("revoked_at_us", BigInteger),
 )
+
+# Of a body and a result there are only the sizes here: they are files of the server that took them.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("kind", String(8), nullable=False, comment="score or predict"),
+    Column("state", String(8), nullable=False),
+    Column("place", String(32), nullable=False, comment="of the disk with its files"),
+    Column("form", String(8), nullable=False, comment="of the body"),
+    Column("coding", String(8), nullable=False, comment="of the body"),
+    Column("answer", String(8), nullable=False, comment="the result's form"),
+    Column("client_key", Text, unique=True, comment="the API key's id and its Idempotency-Key"),
+    Column("digest", String(64), nullable=False, comment="SHA-256 of what was submitted"),
+    Column("created_at_us", BigInteger, nullable=False),
+    Column("started_at_us", BigInteger),
+    Column("ended_at_us", BigInteger),
+    Column("seen_at_us", BigInteger, nullable=False, comment="its server was alive then"),
+    Column("body_bytes", BigInteger, nullable=False),
+    Column("read_bytes", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False, comment="answered, with the refused"),
+    Column("refused", BigInteger, nullable=False),
+    Column("line", BigInteger, nullable=False, comment="the last one answered"),
+    Column("result_bytes", BigInteger, nullable=False),
+    Column("takes", SmallInteger, nullable=False, comment="begun since the last progress"),
+    Column("error", Text),
+)

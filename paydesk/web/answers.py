@@ -155,6 +155,22 @@ class Echo(BaseModel):
     field_count: int
 
 
+class JobState(BaseModel):
+    """How far a job is. Times are in ISO 8601, UTC."""
+
+    job_id: str
+    state: Literal["queued", "running", "done", "failed"]
+    rows: int = Field(description="Rows that the result has so far, with the refused ones.")
+    refused: int
+    bytes_read: int = Field(description="Of the body, as it was sent.")
+    bytes_total: int
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    expires_at: str | None = Field(description="The job and its result are removed then.")
+    error: str | None = Field(description="Why it failed.")
+
+
 class Email(BaseModel):
     """The text of one e-mail."""
 

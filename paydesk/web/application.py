@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -29,15 +29,20 @@ from paydesk.storage.decision_history import DecisionFilter, DecisionHistory, Po
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.decision_writer import is_about
 from paydesk.storage.identifiers import new_id
+from paydesk.storage.jobs import Kind
 from paydesk.storage.payment_states import payments_by_state
-from paydesk.web import bulk, counts, decision_table, holding
+from paydesk.web import counts, decision_table, holding
 from paydesk.web.answers import Email
+from paydesk.web.bulk import Bulk
 from paydesk.web.errors import DecisionKeyReusedError
 from paydesk.web.holding import PaymentHeldError, PaymentOrder
+from paydesk.web.jobs import Jobs
 from paydesk.web.lanes import Lane, Shared
 from paydesk.web.mail_text import Message, mail_text
 from paydesk.web.metrics import Metrics
 from paydesk.web.review import PaymentForm, Review, review
+from paydesk.web.row_forms import Wanted
+from paydesk.web.row_work import Works
 
 _SCORED_WITHIN_S = 45  # Longer than what scoring waits for, which has sentences of its own.
 _EXPORTED_AT_ONCE = 1_000  # rows in memory, of an export of any length
@@ -72,7 +77,10 @@ class Application:
         self._history = DecisionHistory(engine)
         # Shorter than the service's own timeout, which knows no sentence.
         self._reading = Lane("reading", threads=_cores(), waiting=64, deadline_s=30)
-        self._bulk = bulk.Bulk(settings.home.resolve())
+        self._works = Works(scorer, reader, metrics.scored_all)
+        home = settings.home.resolve()
+        self._bulk = Bulk(home, self._log)
+        self.jobs = Jobs(home, engine, self._log, self._bulk, self._works, settings.jobs_bytes)
         self._payments = Lane("payments", threads=32, waiting=64, deadline_s=PAYMENT_WAIT_S)
         self._look_ups = Lane("look-ups", threads=8, waiting=256, deadline_s=20)
         self._probes = Lane("probes", threads=2, waiting=32, deadline_s=10)
@@ -161,14 +169,9 @@ class Application:
         }
         return decision, row
 
-    def score_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
-        """Decisions about rows, each on disk before it is answered."""
-        work = bulk.Scoring(self.scorer, self._log, self.metrics.scored, asked.answer)
-        return self._bulk.answer(request, asked, work)
-
-    def predict_bulk(self, request: Request, asked: bulk.Wanted) -> AsyncIterator[bytes]:
-        """The payment fields of e-mails."""
-        return self._bulk.answer(request, asked, bulk.MailReading(self.reader, asked.answer))
+    def bulk(self, kind: Kind, request: Request, asked: Wanted) -> AsyncGenerator[bytes]:
+        """Decisions about rows, each on disk before it is answered; or their payment fields."""
+        return self._bulk.answer(request, asked, self._works.work(kind, asked.answer))
 
     async def predict(self, email: Email) -> Reading:
         """The payment fields of an e-mail."""
@@ -245,7 +248,7 @@ class Application:
             "next_cursor": following and f"{following.recorded_at_us}.{following.seq}",
         }
 
-    async def export(self, which: DecisionFilter) -> AsyncIterator[str]:
+    async def export(self, which: DecisionFilter) -> AsyncGenerator[str]:
         """All decisions as CSV, newest first, in parts: an export of any length fits memory."""
         part = decision_table.heading()
         before: Position | None = None
@@ -300,10 +303,12 @@ class Application:
     async def measured(self) -> bytes:
         """The metrics page, over all workers."""
         self.metrics.flush()
-        return await self._scrapes.run(self.metrics.page, partial(payments_by_state, self._engine))
+        payments = partial(payments_by_state, self._engine)
+        return await self._scrapes.run(self.metrics.page, payments, self.jobs.by_state)
 
     def close(self) -> None:
         """Ends what is under way, writes what waits, lets go of the database and the bank."""
+        self.jobs.close()
         lanes = (self._reading, self._payments, self._look_ups, self._probes, self._scrapes)
         for lane in (*lanes, self._bulk):
             lane.close()

@@ -1,27 +1,32 @@
 """The HTTP contract as a table: every path and method, who may use it, what goes in and out."""
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from paydesk.entities.schema import Reading
 from paydesk.payments.payment import PaymentPage, PaymentRecord
 from paydesk.risk.transaction import Decision, ScoredTransaction
+from paydesk.storage.jobs import Kind
 from paydesk.web import answers, handlers
 from paydesk.web.answers import Email
 from paydesk.web.application import Application
-from paydesk.web.bulk import ARROW, BULK_LIMIT, CSV, JSON_LINES, SILENCE_S
+from paydesk.web.bulk import BULK_LIMIT, SILENCE_S
 from paydesk.web.docs_page import docs_page
+from paydesk.web.gate import Need
 from paydesk.web.holding import PaymentOrder
 from paydesk.web.mail_text import Message
 from paydesk.web.openapi import document
-from paydesk.web.operation import JSON, TEXT, Answer, Operation
+from paydesk.web.operation import JSON, TEXT, Answer, Handler, Operation
 from paydesk.web.pages import TYPES
 from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, Window
 from paydesk.web.review import PaymentForm, Review
+from paydesk.web.row_forms import ARROW, CSV, JSON_LINES
+from paydesk.web.streamed import SLOWEST
 
 
 async def openapi(_request: Request, _application: Application) -> Response:
@@ -143,10 +148,96 @@ _PROBE = (503, 504)
 _BULK = (JSON_LINES, f"{CSV}; charset=utf-8", ARROW)
 _BULK_ERRORS = {
     400: "The heading or schema lacks a column, or cannot be read; no row was worked on.",
-    408: f"Nothing of the body came for {SILENCE_S:.0f} s.",
+    408: f"Nothing of the body came for {SILENCE_S:.0f} s, or less than {SLOWEST:,} bytes/s.",
     413: f"The body is longer than {BULK_LIMIT:,} bytes, as it is sent.",
     415: "The body is no form of rows, or packed otherwise than with gzip or zstd.",
 }
+
+_JOB: dict[str, Any] = {
+    "job_id": "01990a6e-7c1e-7b0a-9d5e-2f6c8a1b3c4f",
+    "state": "running",
+    "rows": 61_000,
+    "refused": 2,
+    "bytes_read": 4_587_520,
+    "bytes_total": 12_031_744,
+    "created_at": "2026-03-01T10:00:00.000+00:00",
+    "started_at": "2026-03-01T10:00:00.120+00:00",
+    "ended_at": None,
+    "expires_at": None,
+    "error": None,
+}
+
+
+class _JobHandlers(NamedTuple):
+    submit: Handler
+    look: Handler
+    remove: Handler
+    fetch: Handler
+
+
+_JOB_ERRORS = {
+    **_BULK_ERRORS,
+    422: "The Idempotency-Key belongs to a job with another body.",
+}
+
+
+def _jobs(
+    kind: Kind, need: Need, rows: type[BaseModel], what: str, does: _JobHandlers
+) -> dict[str, dict[str, Operation]]:
+    one, result = f"/{kind}/jobs/{{job_id}}", f"/{kind}/jobs/{{job_id}}/result"
+    return {
+        f"/{kind}/jobs": {
+            "POST": Operation(
+                does.submit,
+                need,
+                f"{what} many, for as long as it takes: a job is made of them.",
+                Answer(
+                    "The job is on disk.",
+                    answers.JobState,
+                    example={**_JOB, "state": "queued", "rows": 0, "refused": 0, "bytes_read": 0},
+                    headers={"Location": "Where the job is.", "Idempotency-Replayed": _REPLAYED},
+                ),
+                rows=rows,
+                status=202,
+                errors=(422, 503, 504, 507),
+                headers={
+                    "Idempotency-Key": "1 to 255 printable ASCII characters; the same body under "
+                    "the same key is one job, however often it comes, as long as there is that job."
+                },
+                says=_JOB_ERRORS,
+                leads_to={"job": (one, "job_id")},
+            )
+        },
+        one: {
+            "GET": Operation(
+                does.look,
+                need,
+                "How far a job is.",
+                Answer("The job.", answers.JobState, example=_JOB),
+                errors=(404, 503, 504),
+            ),
+            "DELETE": Operation(
+                does.remove,
+                need,
+                "End a job, and remove it with its result; what was logged stays.",
+                Answer("It is gone.", media=()),
+                status=204,
+                errors=(404, 503, 504),
+            ),
+        },
+        result: {
+            "GET": Operation(
+                does.fetch,
+                need,
+                "What the bulk route would have answered, in the form that was accepted then.",
+                Answer("A row for each row, in order.", media=_BULK),
+                errors=(404, 409, 421, 503, 504),
+                says={409: "The job is not done yet."},
+                error_headers={409: {"Retry-After": "Seconds."}},
+            )
+        },
+    }
+
 
 _HTML = "text/html; charset=utf-8"
 
@@ -183,6 +274,18 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             says=_BULK_ERRORS,
         )
     },
+    **_jobs(
+        "score",
+        "score",
+        ScoredTransaction,
+        "Decide about",
+        _JobHandlers(
+            handlers.score_jobs,
+            handlers.score_job,
+            handlers.remove_score_job,
+            handlers.score_job_result,
+        ),
+    ),
     "/transaction/{tx_id}": {
         "GET": Operation(
             handlers.transaction,
@@ -256,6 +359,18 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             says=_BULK_ERRORS,
         )
     },
+    **_jobs(
+        "predict",
+        "read",
+        Email,
+        "Read payment forms from",
+        _JobHandlers(
+            handlers.predict_jobs,
+            handlers.predict_job,
+            handlers.remove_predict_job,
+            handlers.predict_job_result,
+        ),
+    ),
     "/mail": {
         "POST": Operation(
             handlers.mail,

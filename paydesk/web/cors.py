@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from paydesk.web.errors import problem
 
 _SENT = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID")
-_SHOWN = ("X-Request-ID", "Idempotency-Replayed", "Retry-After")
+_SHOWN = ("Location", "X-Request-ID", "Idempotency-Replayed", "Retry-After")
 
 
 class Cors(CORSMiddleware):
@@ -20,7 +20,7 @@ class Cors(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST"),
+            allow_methods=("GET", "POST", "DELETE"),
             allow_headers=_SENT,
             expose_headers=_SHOWN,
             max_age=600,

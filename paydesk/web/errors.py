@@ -29,6 +29,7 @@ from paydesk.payments.errors import (
 from paydesk.payments.payment import PaymentRecord
 from paydesk.storage.database import DatabaseUnavailableError
 from paydesk.storage.decision_log import DecisionLogUnavailableError
+from paydesk.storage.jobs import JobKeyReusedError, JobNotFoundError, JobsFullError
 from paydesk.web.exchange import exchange_of
 from paydesk.web.gate import (
     ForeignError,
@@ -64,6 +65,16 @@ class SpoolError(PaydeskError):
     retry_after_s = 5
 
 
+class JobUnfinishedError(PaydeskError):
+    """The job has no result yet."""
+
+    retry_after_s = 5
+
+
+class JobElsewhereError(PaydeskError):
+    """The result is not on this server's disk."""
+
+
 class BadRequestError(PaydeskError):
     """The request cannot be understood; `fields` names what is wrong where."""
 
@@ -97,6 +108,11 @@ STATUS: dict[type[PaydeskError], int] = {
     LaneLateError: 504,
     DatabaseUnavailableError: 503,
     DecisionLogUnavailableError: 503,
+    JobNotFoundError: 404,
+    JobUnfinishedError: 409,
+    JobElsewhereError: 421,
+    JobKeyReusedError: 422,
+    JobsFullError: 507,
     PaymentInvalidError: 400,
     IdempotencyKeyInvalidError: 400,
     CursorInvalidError: 400,

@@ -1,28 +1,31 @@
 """What is done for each operation: a request in, the application asked, an answer out."""
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from paydesk.payments.errors import IdempotencyKeyInvalidError
 from paydesk.payments.office import is_key
 from paydesk.risk.transaction import ScoredTransaction
-from paydesk.web import bulk, metrics, pages
+from paydesk.storage.jobs import Kind
+from paydesk.web import metrics, pages
 from paydesk.web.answers import Email
 from paydesk.web.application import Application
 from paydesk.web.bodies import read_json, read_model
 from paydesk.web.errors import BadRequestError, problem
 from paydesk.web.exchange import exchange_of
 from paydesk.web.holding import PaymentOrder
+from paydesk.web.jobs import shown
 from paydesk.web.mail_text import Message
 from paydesk.web.queries import Name, PaymentQuery, Which, WhichPage, Window, query_of
 from paydesk.web.review import PaymentForm
+from paydesk.web.row_forms import Rows, media_type, wanted
+from paydesk.web.streamed import Streamed, after
 
 BENTOML = "paydesk.bentoml"  # Where the scope has BentoML's own application.
 WELCOME = "Welcome to the transaction monitoring system!"
@@ -31,7 +34,6 @@ PAGE_POLICY = (
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-_Part = TypeVar("_Part", str, bytes)
 
 
 async def score(request: Request, application: Application) -> Response:
@@ -48,14 +50,52 @@ async def score(request: Request, application: Application) -> Response:
 
 async def score_bulk(request: Request, application: Application) -> Response:
     """Transactions in, the decisions about them out, each once it is on disk."""
-    asked = bulk.wanted(request)
-    return await _streamed(asked, application.score_bulk(request, asked))
+    return await _bulk(request, application, "score")
 
 
 async def predict_bulk(request: Request, application: Application) -> Response:
     """E-mails in, payment forms out."""
-    asked = bulk.wanted(request)
-    return await _streamed(asked, application.predict_bulk(request, asked))
+    return await _bulk(request, application, "predict")
+
+
+async def score_jobs(request: Request, application: Application) -> Response:
+    """Transactions in, a job out that decides about them."""
+    return await _submitted(request, application, "score")
+
+
+async def predict_jobs(request: Request, application: Application) -> Response:
+    """E-mails in, a job out that reads them."""
+    return await _submitted(request, application, "predict")
+
+
+async def score_job(request: Request, application: Application) -> Response:
+    """How far a job of transactions is."""
+    return await _job(request, application, "score")
+
+
+async def predict_job(request: Request, application: Application) -> Response:
+    """How far a job of e-mails is."""
+    return await _job(request, application, "predict")
+
+
+async def score_job_result(request: Request, application: Application) -> Response:
+    """The decisions of a job."""
+    return await _result(request, application, "score")
+
+
+async def predict_job_result(request: Request, application: Application) -> Response:
+    """The payment forms of a job."""
+    return await _result(request, application, "predict")
+
+
+async def remove_score_job(request: Request, application: Application) -> Response:
+    """Ends a job of transactions, and removes it."""
+    return await _removed(request, application, "score")
+
+
+async def remove_predict_job(request: Request, application: Application) -> Response:
+    """Ends a job of e-mails, and removes it."""
+    return await _removed(request, application, "predict")
 
 
 async def predict(request: Request, application: Application) -> Response:
@@ -121,7 +161,8 @@ async def decisions_csv(request: Request, application: Application) -> Response:
     # Its first part is made before the answer begins: what fails until then is still a problem.
     first = await anext(lines)
     headers = {"Content-Disposition": 'attachment; filename="decisions.csv"'}
-    return StreamingResponse(_after(first, lines), 200, headers, "text/csv; charset=utf-8")
+    headers["Content-Type"] = "text/csv; charset=utf-8"
+    return Streamed(after(first, lines), headers)
 
 
 async def stats(_request: Request, application: Application) -> Response:
@@ -203,17 +244,47 @@ def page(html: str) -> Response:
     return HTMLResponse(html, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
-async def _streamed(asked: bulk.Wanted, parts: AsyncIterator[bytes]) -> Response:
+async def _bulk(request: Request, application: Application, kind: Kind) -> Response:
+    asked = wanted(request)
+    parts = application.bulk(kind, request, asked)
     # As with the export: what fails until the first part is a problem still.
     first = await anext(parts)
-    media = f"{asked.media}; charset=utf-8" if asked.answer == "csv" else asked.media
-    return StreamingResponse(_after(first, parts), 200, {"Content-Type": media})
+    return Streamed(after(first, parts), {"Content-Type": media_type(asked.answer)})
 
 
-async def _after(first: _Part, rest: AsyncIterator[_Part]) -> AsyncIterator[_Part]:
-    yield first
-    async for part in rest:
-        yield part
+async def _submitted(request: Request, application: Application, kind: Kind) -> Response:
+    key = _idempotency_key(request)
+    if key is not None:
+        if not is_key(key):
+            raise IdempotencyKeyInvalidError(len(key))
+        # Another caller's key of the same text is another.
+        key = f"{kind} {exchange_of(request).key_id or ''} {key}"
+    job, new = await application.jobs.submit(request, kind, wanted(request), key)
+    headers = {"Location": f"/{kind}/jobs/{job.job_id}"}
+    if not new:
+        headers["Idempotency-Replayed"] = "true"
+    return _model(shown(job), 202, headers)
+
+
+async def _job(request: Request, application: Application, kind: Kind) -> Response:
+    return _model(shown(await application.jobs.find(kind, request.path_params["job_id"])))
+
+
+async def _result(request: Request, application: Application, kind: Kind) -> Response:
+    job, result = await application.jobs.result(kind, request.path_params["job_id"])
+    headers = {
+        "Content-Type": media_type(cast(Rows, job.answer)),
+        "Content-Length": str(job.result_bytes),
+    }
+    if request.method == "HEAD":
+        result.close()
+        return Response(headers=headers)
+    return Streamed(application.jobs.parts(result), headers)
+
+
+async def _removed(request: Request, application: Application, kind: Kind) -> Response:
+    await application.jobs.remove(kind, request.path_params["job_id"])
+    return Response(status_code=204)
 
 
 def _json(body: Any) -> Response:

@@ -52,6 +52,13 @@ class Lane:
             message = f"This was not done within {self._deadline_s:.0f} s; it may still be."
             raise LaneLateError(f"{message} Look it up before you send it again.") from error
 
+    def call(self, work: Callable[_P, _T], /, *arguments: _P.args, **named: _P.kwargs) -> _T:
+        """The same for a thread, which may wait its turn as long as that takes.
+
+        It is in nobody's queue. Raises RuntimeError when the lane is closed.
+        """
+        return self._threads.submit(work, *arguments, **named).result()
+
     def _leave(self, future: "asyncio.Future[_T]") -> None:
         self._under_way -= 1
         if not future.cancelled():

@@ -10,7 +10,7 @@ import shutil
 from asyncio import get_running_loop
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -117,6 +117,15 @@ class Metrics:
         self._by_level[level] += 1
         self._probabilities.add(probability)
 
+    def scored_all(self, verdicts: Sequence[tuple[str, float]]) -> None:
+        """Decisions that are on disk, by level and probability; from any thread."""
+        for level, count in Tally(level for level, _ in verdicts).items():
+            self._decisions.labels(level).inc(count)
+        probabilities = _Observations(self._probability)
+        for _, probability in verdicts:
+            probabilities.add(probability)
+        probabilities.flush()
+
     def flush(self) -> None:
         """Writes what was gathered, for all workers to read."""
         self._to_be_flushed = False
@@ -138,14 +147,19 @@ class Metrics:
         del decisions  # Those on disk are counted one by one, with their level.
         self._commits.observe(seconds)
 
-    def page(self, payments: Callable[[], Mapping[str, int]]) -> bytes:
+    def page(
+        self, payments: Callable[[], Mapping[str, int]], jobs: Callable[[], Mapping[str, int]]
+    ) -> bytes:
         """Everything, over all workers, in Prometheus' text format. Blocks on files and database.
 
-        `payments` gives the number of payments by state.
+        `payments` and `jobs` give the number of them by state.
         """
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(self._folder))
-        registry.register(_Payments(payments))
+        registry.register(
+            _ByState("paydesk_payments", "Payments in the ledger, by state.", payments)
+        )
+        registry.register(_ByState("paydesk_jobs", "Jobs on all servers, by state.", jobs))
         return generate_latest(registry)
 
     def close(self) -> None:
@@ -179,14 +193,14 @@ class _Observations:
         self._sum = 0.0
 
 
-class _Payments(Collector):
-    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
+class _ByState(Collector):
+    def __init__(self, name: str, says: str, count: Callable[[], Mapping[str, int]]) -> None:
+        self._name = name
+        self._says = says
         self._count = count
 
     def collect(self) -> list[Metric]:
-        family = GaugeMetricFamily(
-            "paydesk_payments", "Payments in the ledger, by state.", labels=["state"]
-        )
+        family = GaugeMetricFamily(self._name, self._says, labels=["state"])
         for state, number in self._count().items():
             family.add_metric([state], number)
         return [family]

@@ -11,8 +11,8 @@ from paydesk import __version__
 from paydesk.json_text import DEEPEST
 from paydesk.web.answers import Problem, TransactionNotFound
 from paydesk.web.bodies import BODY_LIMIT, BODY_SECONDS
-from paydesk.web.bulk import ARROW, CSV, JSON_LINES
 from paydesk.web.operation import JSON, Contract, Operation
+from paydesk.web.row_forms import ARROW, CSV, JSON_LINES
 
 _PROBLEM = "application/problem+json"
 _SAYS = {
@@ -25,11 +25,13 @@ _SAYS = {
     409: "The same payment is under way, or was made before.",
     413: f"The body is longer than {BODY_LIMIT:,} bytes.",
     415: "The body is compressed, or in another charset than UTF-8.",
+    421: "It is on another server's disk: ask again on a new connection.",
     422: "The bank refused it, or the Idempotency-Key or override belongs to another payment.",
     429: "The key sends more than its rate.",
     500: "Paydesk failed; its log says why.",
     503: "The database, the bank or a thread is not to be had just now.",
     504: "It is not known yet whether it was done.",
+    507: "Jobs take all the disk that they may: fetch results, and DELETE their jobs.",
 }
 ROWS = ("text/plain", JSON_LINES, CSV, ARROW)
 _INPUT_ERRORS = (400, 408, 413, 415)

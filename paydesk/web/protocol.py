@@ -14,6 +14,7 @@ from paydesk.web.envelope import GUARDS, POLICY
 from paydesk.web.errors import problem
 from paydesk.web.front import Front
 from paydesk.web.routes import Http
+from paydesk.web.streamed import ABORT
 
 HEAD_LIMIT = 32 * 1024
 MOST_HEADERS = 100
@@ -88,6 +89,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
+        cast(dict[str, Any], self.scope)[ABORT] = self.transport.abort
         self._begun = True
 
     def on_headers_complete(self) -> None:
