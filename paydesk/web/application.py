@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
-import orjson
 from sqlalchemy import Engine
 from starlette.requests import Request
 
 from paydesk import __version__
+from paydesk.bulk.log_rows import log_row
 from paydesk.entities.reader import Reader
 from paydesk.entities.schema import Reading
 from paydesk.payments.approval import Approval
@@ -150,23 +150,16 @@ class Application:
             model=self.scorer.model,
             decision_id=new_id(),
         )
-        row = {
-            "decision_id": decision.decision_id,
-            "recorded_at_us": now_us(),
-            "tx_id": tx.tx_id,
-            "amount": repr(tx.amount),
-            "category": tx.category,
-            "hour": tx.hour,
-            "store": tx.store,
-            "customer_id": tx.customer_id,
-            "level": int(verdict.level),
-            "points": verdict.points,
-            "fraud": verdict.fraud,
-            "fraud_probability": verdict.probability,
-            "triggered_rules": orjson.dumps(verdict.triggered_rules).decode(),
-            "reasons": orjson.dumps(verdict.reasons).decode(),
-            "model": self.scorer.model,
-        }
+        subject = (tx.tx_id, tx.amount, tx.category, tx.hour, tx.store, tx.customer_id)
+        found = (
+            int(verdict.level),
+            verdict.points,
+            verdict.fraud,
+            verdict.probability,
+            verdict.triggered_rules,
+            verdict.reasons,
+        )
+        row = log_row(decision.decision_id, now_us(), subject, found, self.scorer.model)
         return decision, row
 
     def bulk(self, kind: Kind, request: Request, asked: Wanted) -> AsyncGenerator[bytes]:

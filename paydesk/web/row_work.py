@@ -6,13 +6,12 @@ from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO
 
-import orjson
-
 from paydesk.bulk.answers import ArrowForm, Columns, CsvForm, Form, JsonLinesForm
 from paydesk.bulk.answers import Kind as Column
 from paydesk.bulk.arrow import Batches, check_types, open_stream
+from paydesk.bulk.log_rows import log_rows
 from paydesk.bulk.rows import FIELDS, REQUIRED, Block, Refused, take_models
-from paydesk.bulk.scoring import SCORE_KINDS, Scored, score
+from paydesk.bulk.scoring import SCORE_KINDS, score
 from paydesk.bulk.text import Csv, JsonLines, Piece, heading, pieces
 from paydesk.bulk.unpacking import BrokenOffError, Unpacked
 from paydesk.entities.reader import Reader
@@ -78,66 +77,13 @@ class Scoring:
             self.form.part(scored.rows.lines, columns, scored.rows.refused),
             len(ids) + len(scored.rows.refused),
             len(scored.rows.refused),
-            logged(scored, ids, now_us()) if ids else (),
+            log_rows(scored, ids, now_us()),
             list(zip(columns["risk_level"], columns["fraud_probability"], strict=True)),
         )
 
     def done(self, answered: Answered) -> None:
         """Counts decisions that are on disk."""
         self._counted(answered.verdicts)
-
-
-def logged(scored: Scored, ids: list[str], at_us: int) -> list[dict[str, object]]:
-    """The rows of the decision log."""
-    taken, columns = scored.rows.columns, scored.columns
-    names = ("category", "hour", "store", "customer_id")
-    rows = zip(
-        ids,
-        columns["tx_id"],
-        taken["amount"].tolist(),
-        *(taken[name].tolist() for name in names),
-        scored.verdicts.levels.tolist(),
-        columns["score"],
-        columns["fraud"],
-        columns["fraud_probability"],
-        columns["triggered_rules"],
-        columns["reasons"],
-        strict=True,
-    )
-    return [
-        {
-            "decision_id": decision_id,
-            "recorded_at_us": at_us,
-            "tx_id": tx_id,
-            "amount": repr(amount),
-            "category": category,
-            "hour": hour,
-            "store": store,
-            "customer_id": customer_id,
-            "level": level,
-            "points": points,
-            "fraud": fraud,
-            "fraud_probability": probability,
-            "triggered_rules": orjson.dumps(triggered).decode() if triggered else "[]",
-            "reasons": orjson.dumps(reasons).decode() if reasons else "[]",
-            "model": columns["model"][0],
-        }
-        for (
-            decision_id,
-            tx_id,
-            amount,
-            category,
-            hour,
-            store,
-            customer_id,
-            level,
-            points,
-            fraud,
-            probability,
-            triggered,
-            reasons,
-        ) in rows
-    ]
 
 
 class MailReading:
