@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, Running, Trained
+from spark_cluster import running_cluster, spark_submit
 from test_bulk_files import Cli, read
 from test_bulk_http import as_csv, as_jsonl, rows_of
 
@@ -35,14 +37,18 @@ def data() -> pd.DataFrame:
     return made.assign(timestamp=made["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[object]:
-    """A real Spark on two threads."""
+def need_java() -> None:
     if shutil.which("java") is None:
         reason = "Spark needs Java: apt-get install openjdk-17-jre-headless"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[object]:
+    """A real Spark on two threads."""
+    need_java()
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -133,39 +139,60 @@ def test_a_bad_row_of_a_frame_has_its_error_and_nulls(spark: object, trained: Tr
         score(df.withColumn("score", df["amt"]), trained.model("risk"), columns=named)
 
 
-def test_spark_submit_with_paydesk_as_a_zip(
-    spark: object, trained: Trained, tmp_path: Path
+def test_spark_submit_to_two_workers_with_paydesk_and_python_sent_along(
+    trained: Trained, tmp_path: Path
 ) -> None:
-    assert spark
+    need_java()
     package = tmp_path / "paydesk.zip"
     with zipfile.ZipFile(package, "w") as archive:
         for path in sorted((ROOT / "paydesk").rglob("*")):
             if path.suffix in {".py", ".toml", ".txt"}:
                 archive.write(path, path.relative_to(ROOT))
-    pd.DataFrame({"tx_id": ["A", "B"], "amount": [5000.0, 1.0]}).to_parquet(tmp_path / "in.parquet")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPACKED=yes exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    with tarfile.open(tmp_path / "env.tar.gz", "w:gz") as packed:
+        packed.add(python, "bin/python")
+    rows = pd.DataFrame({"tx_id": [f"T{n}" for n in range(200)], "amount": [5000.0, 1.0] * 100})
+    rows.to_parquet(tmp_path / "in.parquet")
     job = tmp_path / "job.py"
     job.write_text(
-        "import sys\n"
+        "import os, sys\n"
         "from pyspark.sql import SparkSession\n"
+        "from pyspark.sql.functions import udf\n"
         "from paydesk.bulk import spark as bulk\n"
         "assert '.zip' in bulk.__file__, bulk.__file__\n"
         "spark = SparkSession.builder.getOrCreate()\n"
-        "df = spark.read.parquet(sys.argv[1])\n"
-        "bulk.score(df, sys.argv[2]).write.parquet(sys.argv[3])\n"
+        "df = spark.read.parquet(sys.argv[1]).repartition(4)\n"
+        "where = udf(lambda: os.environ['PACKED'] + ' ' + os.getcwd())\n"
+        "scored = bulk.score(df, sys.argv[2]).withColumn('where', where())\n"
+        "scored.write.parquet(sys.argv[3])\n"
     )
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("spark-submit")), "--master", "local[1]"),
-            *("--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1"),
-            *("--py-files", str(package), str(job), str(tmp_path / "in.parquet")),
-            *(str(trained.model("risk")), str(tmp_path / "out")),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "PYTHONPATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    with running_cluster(tmp_path, workers=2) as master:
+        done = subprocess.run(
+            [
+                *(spark_submit(), "--master", master, "--executor-memory", "768m"),
+                *("--conf", "spark.ui.enabled=false", "--conf", "spark.driver.host=127.0.0.1"),
+                *("--archives", f"{tmp_path / 'env.tar.gz'}#env", "--py-files", str(package)),
+                *(str(job), str(tmp_path / "in.parquet"), str(trained.model("risk"))),
+                str(tmp_path / "out"),
+            ],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "PYSPARK_DRIVER_PYTHON": sys.executable,
+                "PYSPARK_PYTHON": "./env/bin/python",
+                "PYTHONPATH": "",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=200,
+        )
     assert done.returncode == 0, done.stderr[-3_000:]
-    assert pd.read_parquet(tmp_path / "out")["risk_level"].tolist() == ["HIGH", "LOW"]
+    found = pd.read_parquet(tmp_path / "out").sort_values("amount")
+    assert found["risk_level"].tolist() == ["LOW"] * 100 + ["HIGH"] * 100
+    assert sorted(found["tx_id"]) == sorted(rows["tx_id"])
+    places = {where.partition("/work")[2][0] for where in found["where"]}
+    assert places == {"0", "1"}
+    assert all(where.startswith("yes ") for where in found["where"])
