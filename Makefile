@@ -25,7 +25,7 @@ $(error The path of this checkout has a blank, which make cannot take: move it t
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check ui bento image extension stream-demo lock clean
+.PHONY: help serve test check ui bento image extension stream-demo bench lock clean
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,10 @@ extension: $(STATE)/train.stamp ## Lay out the Gmail extension in .paydesk/exten
 
 stream-demo: $(STATE)/train.stamp ## Kafka broker, service, producer, scorer and alerts on this machine (PORT=3000 BROKER_PORT=9092)
 	@exec $(PY) -m deploy.stream_demo --port $(PORT) --broker-port $(BROKER_PORT)
+
+bench: $(STATE)/test.stamp $(STATE)/image.stamp ## Measure everything beside its peers, for docs/performance.md (half an hour; needs wrk, Java, Maven, podman)
+	@$(PY) -m training.first
+	@for each in score predict reading bulk_files bulk_spark stream image; do echo "== $$each"; $(PY) -m benchmarks.$$each || exit 1; done
 
 lock: $(STATE)/test.stamp ## Resolve the requirements anew, with hashes
 	@$(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-header requirements/bootstrap.in -o requirements/bootstrap.txt

@@ -1,6 +1,6 @@
 """A table scored by Spark: `paydesk.bulk.spark.score` beside scikit-learn in a pandas UDF, in turn.
 
-    python benchmarks/bulk_spark.py [--rows 1000000]
+    python -m benchmarks.bulk_spark [--rows 1000000]
 
 On one thread, on two, and on a standalone cluster of two workers with a core each. Both read the
 same Parquet files and write to Spark's noop sink: what is measured is reading, scoring and what
@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import report
 import typer
-from bulk_files import make
-from servers import champion
+
+from benchmarks import report
+from benchmarks.bulk_files import make
+from benchmarks.servers import champion
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from spark_cluster import running_cluster
@@ -71,7 +72,13 @@ def main(
         middle = [f"{statistics.median(found[way]):,.0f}" for way in (_OURS, _PEER)]
         lines.append([name, *middle, f"{ratio:.2f}"])
     report.table(("rows a second", _OURS, _PEER, "ratio"), lines)
-    report.keep("bulk_spark", {"rows": rows, "files": _FILES, "rows_a_second": rates})
+    report.keep("bulk-spark", {"rows": rows, "files": _FILES, "rows_a_second": rates})
+    middles = {
+        f"{name}, {way}": statistics.median(found[way])
+        for name, found in rates.items()
+        for way in (_OURS, _PEER)
+    }
+    report.bars("bulk-spark", f"{rows:,} rows on Spark", "rows a second", middles, _OURS)
 
 
 def _in_a_child(words: str, rounds: int) -> dict[str, list[float]]:

@@ -1,6 +1,6 @@
 """The image of a stock BentoML service with scikit-learn and MLflow, and ours: size, start, memory.
 
-    python benchmarks/image.py
+    python -m benchmarks.image
 
 Both are built here with podman on the same Debian base (with `passwd`, which BentoML's Dockerfile
 asks for, and without its compiler and git, which would add 638 MB to the stock one), run with the
@@ -11,7 +11,6 @@ payments. It needs the models of `make serve`, podman, mmdebstrap and a package 
 
 import json
 import os
-import platform
 import re
 import resource
 import socket
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import report
 from deploy.image.base import make_base
 from deploy.image.engine import Engine
 
@@ -89,25 +89,18 @@ def main() -> None:
     ours = measure(
         engine, OURS, ("--env", "PAYDESK_ACCESS=anyone", "--env", "PAYDESK_HOME=/tmp/paydesk")
     )
-    print("| | stock BentoML, scikit-learn, MLflow | Paydesk | ratio |")
-    print("| --- | ---: | ---: | ---: |")
-    for words, one, other in (
+    figures = (
         ("image beyond the base, MB", stock.size_mb, ours.size_mb),
         ("ready, s", stock.ready_s, ours.ready_s),
         ("memory when idle, MB", stock.idle_mb, ours.idle_mb),
-    ):
-        print(f"| {words} | {one:.1f} | {other:.1f} | {one / other:.1f} |")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    described = {
-        "stock": stock.__dict__,
-        "paydesk": ours.__dict__,
-        "starts": STARTS,
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-        "commit": commit,
-    }
-    print(json.dumps(described))
+    )
+    report.table(
+        ("", "stock BentoML, scikit-learn, MLflow", "Paydesk", "ratio"),
+        [[name, f"{a:.1f}", f"{b:.1f}", f"{a / b:.1f}"] for name, a, b in figures],
+    )
+    report.keep("image", {"stock": stock, "paydesk": ours, "starts": STARTS})
+    sizes = {"stock BentoML, scikit-learn, MLflow": stock.size_mb, "Paydesk": ours.size_mb}
+    report.bars("image", "The image beyond its base", "MB", sizes, "Paydesk")
     engine.ask("image", "rm", "--force", STOCK, OURS, BASE)
 
 

@@ -55,12 +55,15 @@ def about() -> dict[str, Any]:
 
 
 def bars(name: str, title: str, unit: str, values: Mapping[str, float], ours: str) -> None:
-    """Draws docs/performance/NAME.svg: a bar each, the longest first, ours in another colour."""
+    """Draws docs/performance/NAME.svg: a bar each, the longest first.
+
+    Those whose label ends with `ours` have another colour.
+    """
     FOLDER.mkdir(exist_ok=True)
     ordered = sorted(values.items(), key=lambda item: item[1])
     plt.rcParams["svg.hashsalt"] = "paydesk"
     figure, axes = plt.subplots(figsize=(9, 0.45 * len(ordered) + 1.2))
-    colours = ["#0b6e4f" if label == ours else "#9aa5b1" for label, _ in ordered]
+    colours = ["#0b6e4f" if label.endswith(ours) else "#9aa5b1" for label, _ in ordered]
     drawn = axes.barh([label for label, _ in ordered], [n for _, n in ordered], color=colours)
     axes.bar_label(drawn, [f"{n:,.3g}" if n < 100 else f"{n:,.0f}" for _, n in ordered], padding=3)
     axes.set_xlabel(unit)

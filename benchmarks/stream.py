@@ -1,6 +1,6 @@
 """The stream beside a plain consumer that asks scikit-learn one by one, in the same run.
 
-    python benchmarks/stream.py [--rows 300000]
+    python -m benchmarks.stream [--rows 300000]
 
 A broker of its own is started. `paydesk stream score` runs on one core (with the durable log, and
 with Kafka's transactions), the broker and the rest on the others. The peer consumes the same topic
@@ -13,7 +13,6 @@ Needs the champion in the embedded store and in the Bento store, where `make ser
 import asyncio
 import json
 import os
-import platform
 import re
 import socket
 import statistics
@@ -36,6 +35,7 @@ import psutil
 import typer
 from confluent_kafka import Consumer, Producer
 
+from benchmarks import report
 from deploy.broker import Broker, jars
 from paydesk.risk.forest import Forest
 from paydesk.settings import Settings
@@ -45,6 +45,12 @@ from training.transactions import simulate
 
 _COLUMNS = ["tx_id", "timestamp", "customer_id", "store", "category", "amount"]
 _IN_FLIGHT = 64
+_WAYS = {
+    "paydesk": "paydesk stream score, on one core",
+    "scikit-learn": "a consumer that asks scikit-learn one by one, on the same",
+    "via api": "paydesk stream score --via api",
+    "/score": "the same service, asked directly",
+}
 
 
 def main(
@@ -86,16 +92,18 @@ def main(
                     found["via api"] = _rate(url, process, few * 3, {})
         finally:
             broker.stop()
-    print("| | transactions a second |\n| --- | --- |")
-    for name in ("paydesk", "scikit-learn", "via api", "/score"):
-        print(f"| {name} | {found[name]:,.0f} |")
+    rates = {name: found[key] for key, name in _WAYS.items()}
+    report.table(
+        ("way", "transactions a second"), [[name, f"{rate:,.0f}"] for name, rate in rates.items()]
+    )
     print(f"\nRatio to scikit-learn one by one: {found['paydesk'] / found['scikit-learn']:.0f}")
     print(f"Via API, of /score's own rate: {found['via api'] / found['/score']:.2f}")
     print(
         f"From transaction to alert at {found['half']:,.0f}/s: median {found['p50_ms']:.0f} ms, "
         f"99th percentile {found['p99_ms']:.0f} ms"
     )
-    print(json.dumps({**found, "cores": len(cores), "python": platform.python_version()}))
+    report.keep("stream", {**found, "cores": len(cores)})
+    report.bars("stream", "From topic to topic", "transactions a second", rates, _WAYS["paydesk"])
 
 
 def _values(rows: int) -> list[tuple[str, bytes]]:
