@@ -124,7 +124,7 @@ def test_what_is_written_beside_decisions_is_there_with_them_or_neither_is(engin
     failed, *done = asyncio.run(append())
     log.close()
     assert isinstance(failed, DecisionLogUnavailableError)
-    assert done == [None, None]
+    assert done == [{}, {}]
     assert DecisionHistory(engine).latest("undone") is None
     assert DecisionHistory(engine).totals() == {0: 2, 1: 0, 2: 0, 3: 7}
 
