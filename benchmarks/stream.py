@@ -45,6 +45,7 @@ from training.transactions import simulate
 
 _COLUMNS = ["tx_id", "timestamp", "customer_id", "store", "category", "amount"]
 _IN_FLIGHT = 64
+_WARM_S = 5
 _WAYS = {
     "paydesk": "paydesk stream score, on one core",
     "scikit-learn": "a consumer that asks scikit-learn one by one, on the same",
@@ -190,15 +191,16 @@ def _ages(
     consumer.subscribe([f"{way}.alerts"])
     while not consumer.assignment():
         consumer.poll(0.1)
-    time.sleep(2)  # What was there is done.
-    consumer.consume(100_000, 1)
     ages: list[float] = []
     over = threading.Event()
+    # Of the first seconds, which are a warm-up, and of what was there before, nothing is counted.
+    since_ms = (time.time() + _WARM_S) * 1_000
 
     def send() -> None:
-        producer = Producer({"bootstrap.servers": address, "linger.ms": 1})
+        # A wait of 1 ms would give the broker thousands of requests a second, and measure those.
+        producer = Producer({"bootstrap.servers": address, "linger.ms": 10})
         began = time.monotonic()
-        for n in range(int(rate * seconds)):
+        for n in range(int(rate * (seconds + _WARM_S))):
             if (wait_s := began + n / rate - time.monotonic()) > 0.001:
                 producer.poll(0)
                 time.sleep(wait_s)
@@ -211,10 +213,12 @@ def _ages(
     sender.start()
     while not over.is_set():
         found = consumer.consume(1_000, 0.005)
-        ages += [time.time() - message.timestamp()[1] / 1_000 for message in found]
+        now_ms = time.time() * 1_000
+        sent = [message.timestamp()[1] for message in found]
+        ages += [(now_ms - at_ms) / 1_000 for at_ms in sent if at_ms >= since_ms]
     sender.join()
     consumer.close()
-    return ages[len(ages) // 10 :]
+    return ages
 
 
 def _peer(address: str, topic: str, rows: int, cores: set[int]) -> float:
