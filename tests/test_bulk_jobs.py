@@ -256,6 +256,18 @@ def test_the_disk_that_jobs_take_is_bounded(trained: Trained, tmp_path: Path) ->
         assert ended(client, submitted(client, GOOD))["state"] == "done"
 
 
+def test_of_a_result_only_what_was_said_to_be_there_is_given(
+    trained: Trained, tmp_path: Path
+) -> None:
+    with Service(trained, tmp_path) as service, httpx.Client(base_url=service.url) as client:
+        where = submitted(client, GOOD)
+        ended(client, where)
+        whole = client.get(f"{where}/result").content
+        path = tmp_path / "jobs" / where.rpartition("/")[2] / "result"
+        path.write_bytes(whole + b"what a killed server wrote and never said")
+        assert client.get(f"{where}/result").content == whole
+
+
 def test_a_job_of_another_disk_is_seen_and_not_worked_on(trained: Trained, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()

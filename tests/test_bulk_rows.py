@@ -87,6 +87,27 @@ def test_pieces_are_the_input_whatever_its_bytes(data: bytes, size: int, quoted:
         line += piece.data.count(b"\n") + len(piece.refused)
 
 
+@PATIENT
+@given(st.binary(max_size=200), st.integers(1, 40), st.booleans())
+def test_a_source_that_gives_byte_by_byte_is_cut_like_one_that_gives_all(
+    data: bytes, size: int, quoted: bool
+) -> None:
+    class Drip:
+        def __init__(self) -> None:
+            self.whole = io.BytesIO(data)
+
+        def read(self, size: int, /) -> bytes:
+            return self.whole.read(min(size, 1))
+
+    def cut(source: Drip | io.BytesIO) -> list[Piece] | str:
+        try:
+            return list(pieces(source, size, quoted=quoted))
+        except DataError as error:
+            return str(error)
+
+    assert cut(Drip()) == cut(io.BytesIO(data))
+
+
 def read_csv(text: bytes, size: int = 1 << 20) -> tuple[list[str], list[tuple[int, str]]]:
     """The ids taken, and what was refused on which line."""
     cut = pieces(io.BytesIO(text), size, quoted=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from paydesk.json_text import JsonTextError, parse_object
+from paydesk.stream.letter import Letter, Position
 from paydesk.stream.letters import key_of
 from paydesk.stream.messages import (
     MESSAGES,
@@ -181,3 +182,15 @@ def test_the_limit_is_that_of_the_value() -> None:
     taken = read([b"C", b"C"], [longest, longest + b" "])
     assert taken.rows.lines == [0]
     assert [one.kind for one in taken.refusals] == ["too_long"]
+
+
+def test_a_key_that_no_customer_has_is_refused_and_left_out_of_the_letter() -> None:
+    long = b"k" * 5_000_000  # A broker takes it where it is compressed, and no letter would fit.
+    taken = read([long, b"C"], [bad(), bad()])
+    assert taken.rows.lines == [1]
+    (refusal,) = taken.refusals
+    assert (refusal.kind, refusal.place) == ("too_long", 0)
+    assert "5,000,000 bytes" in refusal.reason
+    letter = Letter.of(refusal, Position("in", 0, 7, 0), long, bad())
+    assert (letter.key, letter.value) == (None, bad())
+    assert Letter.of(refusal, Position("in", 0, 7, 0), b"C", bad()).key == b"C"

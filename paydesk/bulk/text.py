@@ -75,13 +75,19 @@ class _UntilItBreaks:
         self.broken: str | None = None
 
     def read(self, size: int, /) -> bytes:
-        if self.broken is not None:
-            return b""
-        try:
-            return self._source.read(size)
-        except BrokenOffError as error:
-            self.broken = str(error)
-            return b""
+        """As many bytes as that, unless it ends: a source may give them one by one."""
+        parts: list[bytes] = []
+        while size > 0 and self.broken is None:
+            try:
+                part = self._source.read(size)
+            except BrokenOffError as error:
+                self.broken = str(error)
+                break
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
 
 def _whole_rows(kept: bytes, *, quoted: bool, ended: bool) -> int:
@@ -90,7 +96,8 @@ def _whole_rows(kept: bytes, *, quoted: bool, ended: bool) -> int:
     if quoted:
         quotes = kept.count(b'"', 0, end)
         while end and quotes % 2:
-            before = kept.rfind(b"\n", 0, end - 1) + 1
+            # The line of the last quote; those behind it have none.
+            before = kept.rfind(b"\n", 0, kept.rfind(b'"', 0, end)) + 1
             quotes -= kept.count(b'"', before, end)
             end = before
     return end

@@ -115,6 +115,12 @@ class JobTable:
         with answering(_UNREACHABLE), self._engine.connect() as connection:
             _refuse_past(connection, place, more_bytes, limit, more_jobs)
 
+    def has_key(self, client_key: str) -> bool:
+        """Whether a job was submitted under this key."""
+        query = select(func.count()).where(jobs.c.client_key == client_key)
+        with answering(_UNREACHABLE), self._engine.connect() as connection:
+            return connection.execute(query).scalar_one() > 0
+
     def find(self, kind: Kind, job_id: str) -> Job:
         """Raises JobNotFoundError."""
         query = select(*_COLUMNS).where(jobs.c.job_id == job_id, jobs.c.kind == kind)
@@ -231,6 +237,7 @@ def advance_in(connection: Connection, before: Job, after: Job) -> None:
             line=after.line,
             result_bytes=after.result_bytes,
             takes=0,
+            seen_at_us=now_us(),
             error=after.error,
         )
     )

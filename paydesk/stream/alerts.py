@@ -31,7 +31,7 @@ class Alert:
 def watch(
     kafka: Kafka, topics: Topics, *, from_start: bool = False, follow: bool = True
 ) -> Iterator[Alert | None]:
-    """The alerts from now on, or from the oldest; without `follow`, those that are there.
+    """The alerts from now on, or from the oldest; without `follow`, all that are there.
 
     None comes at least every second, so that who watches can stop. Raises StreamError.
     """
@@ -40,7 +40,7 @@ def watch(
     consumer = kafka.consumer(f"{topics.alerts}-{uuid.uuid4()}", enable_partition_eof=True)
     try:
         found = consumer.list_topics(topics.alerts, timeout=ANSWERS_WITHIN_S).topics[topics.alerts]
-        start = OFFSET_BEGINNING if from_start else OFFSET_END
+        start = OFFSET_BEGINNING if from_start or not follow else OFFSET_END
         consumer.assign([TopicPartition(topics.alerts, at, start) for at in found.partitions])
         unread = set(found.partitions)
         while follow or unread:

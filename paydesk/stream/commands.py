@@ -86,7 +86,7 @@ def score(
         str, typer.Option(help="Scorers of a group share the work; PREFIXscorers.")
     ] = "",
     metrics: Annotated[str, typer.Option(help="HOST:PORT for Prometheus; none by default.")] = "",
-    most: Annotated[int, typer.Option(min=1, help="Messages in a batch.")] = 5_000,
+    most: Annotated[int, typer.Option(min=1, max=100_000, help="Messages in a batch.")] = 5_000,
     url: Annotated[str, typer.Option(help="The service, for --via api.")] = "http://127.0.0.1:3000",
     key: Annotated[str, typer.Option(envvar="PAYDESK_KEY", help="Its API key, if needed.")] = "",
     topic: Topic = "",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from paydesk.stream.messages import Refusal
+from paydesk.stream.messages import KEY_LIMIT, Refusal
 
 # A message of up to a MiB, which a topic takes by default, is kept whole.
 LETTER_LIMIT = 1024 * 1024
@@ -25,7 +25,8 @@ class Position:
 class Letter:
     """A message that was refused.
 
-    `value` has its first LETTER_LIMIT bytes; `size` says how many it had.
+    `value` has its first LETTER_LIMIT bytes; `size` says how many it had. A key that is longer
+    than any customer's id is left out: it alone may be more than a broker takes.
     """
 
     kind: str
@@ -41,7 +42,8 @@ class Letter:
     ) -> Self:
         """The letter about a message."""
         whole = value or b""
-        return cls(refusal.kind, refusal.reason, position, len(whole), key, whole[:LETTER_LIMIT])
+        kept = None if key is not None and len(key) > KEY_LIMIT else key
+        return cls(refusal.kind, refusal.reason, position, len(whole), kept, whole[:LETTER_LIMIT])
 
     @classmethod
     def read(

@@ -92,6 +92,11 @@ class DeadLetters:
         if found.error is not None:
             return  # There is no such topic, and so no letter.
         places = [TopicPartition(self._topic, partition) for partition in found.partitions]
+        # What is replayed may come back as a letter: that one is for another time.
+        now = {
+            place.partition: consumer.get_watermark_offsets(place, timeout=ANSWERS_WITHIN_S)[1]
+            for place in places
+        }
         if not from_start:
             places = consumer.committed(places, timeout=ANSWERS_WITHIN_S)
         for place in places:
@@ -103,10 +108,11 @@ class DeadLetters:
             batch = []
             for message in consumer.consume(_AT_ONCE, _LOOK_S):
                 error = message.error()
-                if error is None:
+                partition = message.partition()
+                if error is None and (message.offset() or 0) < now.get(partition or 0, 0):
                     batch.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    unread.discard(message.partition())
+                elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                    unread.discard(partition)
                 else:
                     raise KafkaException(error)
             if batch:

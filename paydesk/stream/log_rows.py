@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
+from paydesk.bulk.log_rows import log_row
 from paydesk.risk.scorer import Scorer
 from paydesk.stream.messages import Taken
-
-_NOTHING = "[]"
 
 
 def log_rows(
@@ -21,56 +18,26 @@ def log_rows(
     columns = taken.rows.columns
     verdicts = scorer.score_columns(columns)
     triggered, reasons = scorer.explain_columns(columns, verdicts)
-    model = scorer.model
-    return [
-        {
-            "decision_id": decision_id,
-            "recorded_at_us": at_us,
-            "tx_id": tx_id,
-            "amount": repr(amount),
-            "category": category,
-            "hour": hour,
-            "store": store,
-            "customer_id": customer_id,
-            "level": level,
-            "points": points,
-            "fraud": fraud,
-            "fraud_probability": probability,
-            "triggered_rules": orjson.dumps(rules).decode() if rules else _NOTHING,
-            "reasons": orjson.dumps(why).decode() if why else _NOTHING,
-            "model": model,
-            "source": sources[place],
-        }
-        for (
-            decision_id,
-            place,
-            tx_id,
-            amount,
-            category,
-            hour,
-            store,
-            customer_id,
-            level,
-            points,
-            fraud,
-            probability,
-            rules,
-            why,
-        ) in zip(
-            ids,
-            taken.rows.lines,
-            taken.rows.tx_ids,
-            columns["amount"].tolist(),
-            columns["category"].tolist(),
-            columns["hour"].tolist(),
-            columns["store"].tolist(),
-            columns["customer_id"].tolist(),
-            verdicts.levels.tolist(),
-            verdicts.points.tolist(),
-            verdicts.fraud.tolist(),
-            verdicts.probabilities.tolist(),
-            triggered,
-            reasons,
-            strict=True,
-        )
-    ]
+    subjects = zip(
+        taken.rows.tx_ids,
+        *(
+            columns[name].tolist()
+            for name in ("amount", "category", "hour", "store", "customer_id")
+        ),
+        strict=True,
+    )
+    found = zip(
+        verdicts.levels.tolist(),
+        verdicts.points.tolist(),
+        verdicts.fraud.tolist(),
+        verdicts.probabilities.tolist(),
+        triggered,
+        reasons,
+        strict=True,
+    )
+    rows: list[dict[str, Any]] = []
+    for one, place, subject, what in zip(ids, taken.rows.lines, subjects, found, strict=True):
+        row = log_row(one, at_us, subject, what, scorer.model)
+        row["source"] = sources[place]
+        rows.append(row)
+    return rows

@@ -19,6 +19,7 @@ from paydesk.risk.transaction import Decision, Level, ScoredTransaction
 
 VERSION = 1
 VALUE_LIMIT = 64 * 1024
+KEY_LIMIT = 1024  # More than any customer's id has; a broker's limit is on what is compressed.
 
 # Why a message is no transaction, in a word that metrics and headers have.
 Kind = Literal["empty", "no_key", "too_long", "not_json", "wrong_version", "invalid", "conflict"]
@@ -102,7 +103,7 @@ def read(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> Taken:
     texts: list[bytes] = []
     refusals: list[Refusal] = []
     for place, (key, value) in enumerate(zip(keys, values, strict=True)):
-        if value and key and len(value) <= VALUE_LIMIT:
+        if value and key and len(value) <= VALUE_LIMIT and len(key) <= KEY_LIMIT:
             places.append(place)
             texts.append(value)
         else:
@@ -134,6 +135,9 @@ def _unread(place: int, key: bytes | None, value: bytes | None) -> Refusal:
         reason = (
             f"The message has {len(value):,} bytes; the most that Paydesk reads is {VALUE_LIMIT:,}."
         )
+        return Refusal(place, "too_long", reason)
+    if key:
+        reason = f"The key has {len(key):,} bytes; the most that Paydesk reads is {KEY_LIMIT:,}."
         return Refusal(place, "too_long", reason)
     reason = "The message has no key; send it under the customer's id, which keeps their order."
     return Refusal(place, "no_key", reason)

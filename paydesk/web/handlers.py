@@ -279,7 +279,7 @@ async def _result(request: Request, application: Application, kind: Kind) -> Res
     if request.method == "HEAD":
         result.close()
         return Response(headers=headers)
-    return Streamed(application.jobs.parts(result), headers)
+    return Streamed(application.jobs.parts(result, job.result_bytes), headers)
 
 
 async def _removed(request: Request, application: Application, kind: Kind) -> Response:

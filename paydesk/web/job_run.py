@@ -70,8 +70,8 @@ class JobRun:
     def to_the_end(self) -> None:
         """Works until the job is done or failed, and both say so: the result and the database.
 
-        A database or disk that fails is waited for. Raises StoppingError, and JobMovedError or
-        JobNotFoundError for a job that was removed meanwhile.
+        A database or disk that fails is waited for. Raises StoppingError, OSError for a body that
+        cannot be read now, and JobMovedError or JobNotFoundError for a job that was removed.
         """
         state: State = "done"
         why = None
@@ -84,7 +84,7 @@ class JobRun:
                 self._answer(block)
         except BrokenOffError as error:
             why = str(error)
-        except (StoppingError, JobMovedError, JobNotFoundError):
+        except (StoppingError, JobMovedError, JobNotFoundError, OSError):
             raise
         except PaydeskError as error:
             state, why = "failed", str(error)

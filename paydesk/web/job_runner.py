@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from time import monotonic
 from typing import BinaryIO
 
 from paydesk.storage.database import now_us
@@ -54,6 +53,9 @@ class JobRunner:
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        # A job may take hours, in which the others' time goes on and this server is to be seen.
+        self._sweeper = threading.Thread(target=self._sweep_often, name="jobs-sweep", daemon=True)
+        self._sweeper.start()
         self._thread.start()
 
     def wake(self) -> None:
@@ -65,18 +67,24 @@ class JobRunner:
         self._stopping.set()
         self._woken.set()
         self._thread.join(_STOP_S)
+        self._sweeper.join(_STOP_S)
+
+    def _sweep_often(self) -> None:
+        while True:
+            try:
+                self._sweep()
+            except Exception:  # noqa: BLE001 (whatever it is, the next sweep may do it)
+                _log.warning("Jobs are not swept", exc_info=True)
+            if self._stopping.wait(_SWEEP_S):
+                return
 
     def _run(self) -> None:
-        swept = -_SWEEP_S
         with asyncio.Runner() as loop:
             means = Means(self._table, self._log, loop, self._lane, self._limit, self._stopping)
             while not self._stopping.is_set():
                 self._woken.clear()
                 worked, wait_s = False, _POLL_S
                 try:
-                    if monotonic() - swept >= _SWEEP_S:
-                        self._sweep()
-                        swept = monotonic()
                     worked = self._work_on_one(means)
                 except Exception:  # noqa: BLE001 (whatever it is, jobs go on later)
                     _log.warning("Jobs wait", exc_info=True)
@@ -102,23 +110,30 @@ class JobRunner:
             if body is None:
                 continue
             with body:
-                taken = self._table.take(job.job_id)
-                if taken is not None:
-                    self._one(taken, body, means)
-                    return True
+                # Before it is taken: a disk that fails is no failed try.
+                result = self._files.result_to_write(job.job_id)
+                try:
+                    taken = self._table.take(job.job_id)
+                    if taken is not None:
+                        self._one(taken, body, result, means)
+                        return True
+                finally:
+                    os.close(result)
         return False
 
-    def _one(self, job: Job, body: BinaryIO, means: Means) -> None:
-        result = self._files.result_to_write(job.job_id)
+    def _one(self, job: Job, body: BinaryIO, result: int, means: Means) -> None:
         try:
             JobRun(job, body, result, self._work(job), means).to_the_end()
             self._files.drop_body(job.job_id)
         except StoppingError:
             self._table.give_back(job.job_id)
+        except OSError:
+            self._table.give_back(job.job_id)
+            raise
         except (JobMovedError, JobNotFoundError):
-            self._files.remove(job.job_id)
-        finally:
-            os.close(result)
+            # Ended by another server it still has a result, up to where it was.
+            if job.job_id not in self._table.states(self._files.place):
+                self._files.remove(job.job_id)
 
     def _fail(self, job: Job, why: str) -> None:
         after = replace(job, state="failed", ended_at_us=now_us(), error=why)

@@ -13,13 +13,20 @@ from starlette.requests import Request
 from paydesk.storage.database import now_us
 from paydesk.storage.decision_log import DecisionLog
 from paydesk.storage.identifiers import new_id
-from paydesk.storage.jobs import Job, JobNotFoundError, JobTable, Kind
+from paydesk.storage.jobs import (
+    Job,
+    JobKeyReusedError,
+    JobNotFoundError,
+    JobsFullError,
+    JobTable,
+    Kind,
+)
 from paydesk.web.answers import JobState
 from paydesk.web.bulk import BULK_LIMIT, Bulk, receive
 from paydesk.web.errors import JobElsewhereError, JobUnfinishedError, SpoolError
 from paydesk.web.job_files import JobFiles
 from paydesk.web.job_runner import RESULT_S, JobRunner
-from paydesk.web.lanes import Lane, LaneLateError
+from paydesk.web.lanes import Lane
 from paydesk.web.row_forms import Rows, Wanted
 from paydesk.web.row_work import JOB_ROWS, Work, Works, opened
 
@@ -55,17 +62,19 @@ class Jobs:
         with self._bulk.place():
             try:
                 job = await self._received(request, job_id, kind, asked, client_key)
-                submitted = await self._lane.run(self._table.submit, job, self._limit)
             except OSError as error:
                 await self._lane.run(self._files.remove, job_id)
                 why = f"The body could not be kept ({error.strerror}). Send it again later."
                 raise SpoolError(why) from error
-            except LaneLateError:
-                raise  # It may be in the database yet.
             except BaseException:
                 self._files.remove(job_id)
                 raise
-        found, new = submitted
+            try:
+                found, new = await self._lane.run(self._table.submit, job, self._limit)
+            except (JobsFullError, JobKeyReusedError):
+                await self._lane.run(self._files.remove, job_id)
+                raise
+            # Whatever else it raises, the job may be in the database: its body stays.
         if not new:
             await self._lane.run(self._files.remove, job_id)
         self._runner.wake()
@@ -77,8 +86,10 @@ class Jobs:
         place = await self._lane.run(lambda: self._files.place)
         declared = request.headers.get("content-length", "0")
         more = min(int(declared), BULK_LIMIT) if declared.isdigit() else 0
-        room = partial(self._table.refuse_past, place, more, self._limit, more_jobs=1)
-        await self._lane.run(room)
+        # The repetition of a job that is there needs no room.
+        if client_key is None or not await self._lane.run(self._table.has_key, client_key):
+            room = partial(self._table.refuse_past, place, more, self._limit, more_jobs=1)
+            await self._lane.run(room)
         digest = hashlib.sha256(repr((kind, asked)).encode())
         with await self._lane.run(self._files.new_body, job_id) as body:
 
@@ -132,10 +143,14 @@ class Jobs:
         )
         raise JobElsewhereError(f"{message} Ask again on a new connection.")
 
-    async def parts(self, result: BinaryIO) -> AsyncGenerator[bytes]:
-        """What is in a result's file, which is closed then."""
+    async def parts(self, result: BinaryIO, size: int) -> AsyncGenerator[bytes]:
+        """The first `size` bytes of a result's file, which is closed then.
+
+        A server that was killed may have written more than it said.
+        """
         with result:
-            while part := await self._lane.run(result.read, _PART):
+            while part := await self._lane.run(result.read, min(_PART, size)):
+                size -= len(part)
                 yield part
 
     async def remove(self, kind: Kind, job_id: str) -> None:

@@ -20,7 +20,7 @@ from paydesk.entities.schema import Reading
 from paydesk.risk.columns import DataError, find_columns
 from paydesk.risk.scorer import Scorer
 from paydesk.storage.database import now_us
-from paydesk.storage.identifiers import new_id
+from paydesk.storage.identifiers import new_ids
 from paydesk.storage.jobs import Kind
 from paydesk.web.answers import MOST_CHARACTERS, Email
 from paydesk.web.errors import BadRequestError
@@ -71,7 +71,7 @@ class Scoring:
     def answer(self, block: Block) -> Answered:
         """The decisions, none of which is on disk yet."""
         scored = score(self._scorer, block)
-        ids = [new_id() for _ in scored.rows.lines]
+        ids = new_ids(len(scored.rows.lines))
         columns: Columns = {**scored.columns, "decision_id": ids}
         return Answered(
             self.form.part(scored.rows.lines, columns, scored.rows.refused),
