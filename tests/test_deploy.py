@@ -226,7 +226,8 @@ def test_panels_show_what_happened(scraped: tuple[Prometheus, Service]) -> None:
     # The shipped rules: 20 none, 1800 R2, 3500 and 9000 R1 and R2. The first scrape gives no rate,
     # so what is seen is most of it, not all.
     levels = shown("Decisions by level", "level")
-    assert set(levels) == {"MEDIUM", "CRITICAL", "LOW"}
+    assert set(levels) == {"LOW", "MEDIUM", "HIGH", "CRITICAL"}
+    assert levels["HIGH"] == 0
     assert levels["CRITICAL"] > levels["MEDIUM"] > 0
     assert 0.35 < shown("HIGH and CRITICAL", "")[""] < 0.65
     assert shown("Payments by state", "state")["accepted"] == 1
