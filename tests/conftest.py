@@ -1,5 +1,6 @@
 """The real parts that tests share: trained models, a Bento store, and a running Paydesk."""
 
+import fcntl
 import hashlib
 import os
 import re
@@ -23,6 +24,18 @@ _TRAINED_BY = (
     *("training", "paydesk/risk", "paydesk/entities", "paydesk/registry"),
     *("paydesk/serving_form.py", "paydesk/tracking_store.py", "requirements/train.txt"),
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests: a file at a time, and what one broker or image serves."""
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        kind = name.partition("_")[0]
+        group = {"rolling": "image", "extension": "desk"}.get(
+            kind, kind if kind == "stream" else name
+        )
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,14 +84,19 @@ def trained() -> Trained:
                 digest.update(path.read_bytes())
     home = _STATE / digest.hexdigest()[:16]
     made = Trained(home / "mlruns", home / "bentoml")
-    if not (home / "done").exists():
-        shutil.rmtree(_STATE, ignore_errors=True)
-        home.mkdir(parents=True)
-        environment = {**made.environment, "PAYDESK_HOME": str(home)}
-        subprocess.run(
-            [sys.executable, "-m", "training.first"], cwd=ROOT, env=environment, check=True
-        )
-        (home / "done").touch()
+    _STATE.mkdir(parents=True, exist_ok=True)
+    with (_STATE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # The other process of this run may be training.
+        if not (home / "done").exists():
+            for older in _STATE.iterdir():
+                if older.is_dir():
+                    shutil.rmtree(older)
+            home.mkdir()
+            environment = {**made.environment, "PAYDESK_HOME": str(home)}
+            subprocess.run(
+                [sys.executable, "-m", "training.first"], cwd=ROOT, env=environment, check=True
+            )
+            (home / "done").touch()
     return made
 
 

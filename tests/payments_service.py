@@ -4,6 +4,7 @@ Everything that depends on how the application is put together is in `routes`. A
 server that can be killed: `python payments_service.py PORT DATABASE_URL BANK_URL FOREST`.
 """
 
+import os
 import sys
 import tempfile
 import threading
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+from unittest.mock import patch
 
 import httpx
 import numpy as np
@@ -72,7 +74,7 @@ def routes(
     )
     whole = Settings(**settings)  # type: ignore[arg-type]
     whole.__dict__["bank"] = bank
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ):
         application = Application(
             scorer,
             cast(Reader, None),

@@ -19,6 +19,8 @@ DASHBOARD = json.loads((ROOT / "deploy/grafana/dashboards/stream.json").read_tex
 def scraped(stream: Stream, tmp_path: Path) -> Iterator[tuple[Prometheus, Stream]]:
     """Prometheus on a scorer that has decided and refused for some seconds."""
     target = f"127.0.0.1:{free_port()}"
+    # What a server on the same host exports, and has removed since.
+    stream.environment["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path / "gone")
     scorer = stream.start("score", "--metrics", target)
     stream.send([{"tx_id": "first", "amount": 1}])
     stream.decisions(1)

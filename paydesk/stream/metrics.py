@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    start_http_server,
+    values,
+)
 
 from paydesk.risk.transaction import Level
 from paydesk.stream.kafka import StreamError
@@ -16,6 +23,8 @@ class StreamMetrics:
     """Counts of this process, all about what was committed."""
 
     def __init__(self) -> None:
+        # A scorer is one process, also where the environment names a server's folder for metrics.
+        values.ValueClass = values.MutexValue
         self._registry = CollectorRegistry()
         self._decisions = Counter(
             "paydesk_stream_decisions",
