@@ -56,14 +56,20 @@ def _postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def postgres_url(_postgres: str) -> Iterator[str]:
+    """An empty database of PostgreSQL."""
+    with fresh_database(_postgres) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database that several processes can open: SQLite, then PostgreSQL."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'shared.db'}"
         return
-    with fresh_database(request.getfixturevalue("_postgres")) as url:
-        yield url
+    yield request.getfixturevalue("postgres_url")
 
 
 @pytest.fixture(scope="session")

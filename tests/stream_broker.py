@@ -50,7 +50,7 @@ class Stream:
     @property
     def database(self) -> str:
         """The log's address."""
-        return f"sqlite:///{self.home / 'paydesk.db'}"
+        return self.environment.get("PAYDESK_DATABASE_URL", f"sqlite:///{self.home / 'paydesk.db'}")
 
     def run(self, *words: str, text: bytes = b"") -> subprocess.CompletedProcess[str]:
         """`paydesk stream WORDS`, to its end."""
@@ -91,6 +91,8 @@ class Stream:
         self,
         values: Sequence[Mapping[str, Any] | bytes | None],
         key: Callable[[int], bytes | None] = lambda n: b"C%d" % (n % 50),
+        *,
+        transactional: bool = False,
     ) -> None:
         """Messages to the topic of transactions, objects as JSON with the version."""
         producer = Producer(
@@ -98,8 +100,12 @@ class Stream:
                 "bootstrap.servers": self.broker.address,
                 "message.max.bytes": 4_000_000,
                 "log_level": 0,
+                **({"transactional.id": str(uuid.uuid4())} if transactional else {}),
             }
         )
+        if transactional:
+            producer.init_transactions(30)
+            producer.begin_transaction()
         for n, value in enumerate(values):
             sent = (
                 json.dumps({"version": 1, **value}).encode()
@@ -109,6 +115,8 @@ class Stream:
             producer.produce(self.topic("transactions"), sent, key(n))
             producer.poll(0)
         assert producer.flush(60) == 0
+        if transactional:
+            producer.commit_transaction(30)
 
     def committed(
         self, name: str, stop: Callable[[list[Message]], bool] | None = None

@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from conftest import Running, Trained, free_port
 from service_process import Service, new_key
+from sqlalchemy import text
 from stream_broker import Stream
 from test_stream_messages import BAD
 
@@ -24,6 +25,7 @@ from paydesk.bulk.scoring import score
 from paydesk.risk.forest import Forest
 from paydesk.risk.rules import RuleBook
 from paydesk.risk.scorer import Scorer
+from paydesk.storage.database import connect
 from training.transactions import simulate
 
 pytest_plugins = ["stream_fixtures", "payments_fixtures"]
@@ -80,16 +82,17 @@ def assert_the_same(decision: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def logged(stream: Stream) -> list[tuple[str, str]]:
     """The log's (tx_id, decision_id), of decisions with a source."""
-    with sqlite3.connect(stream.home / "paydesk.db") as database:
-        found = database.execute(
-            "SELECT tx_id, decision_id FROM decisions WHERE source IS NOT NULL"
-        ).fetchall()
-        (total,) = database.execute("SELECT sum(decisions) FROM decision_totals").fetchone()
-        (counted,) = database.execute(
-            "SELECT sum(decisions) FROM decision_counts WHERE span_s = 300"
-        ).fetchone()
-    assert total == counted == len(found)
-    return found
+    engine = connect(stream.database)
+    with engine.connect() as log:
+        found = log.execute(
+            text("SELECT tx_id, decision_id FROM decisions WHERE source IS NOT NULL")
+        )
+        rows = [(str(tx_id), str(decision_id)) for tx_id, decision_id in found]
+        total = log.scalar(text("SELECT sum(decisions) FROM decision_totals"))
+        counted = log.scalar(text("SELECT sum(decisions) FROM decision_counts WHERE span_s = 300"))
+    engine.dispose()
+    assert total == counted == len(rows)
+    return rows
 
 
 @pytest.mark.timeout(900)
@@ -258,6 +261,26 @@ def test_a_position_that_the_log_has_is_not_decided_again(stream: Stream) -> Non
     assert len(logged(stream)) == 500
 
 
+def test_two_scorers_and_a_kill_on_postgresql(
+    stream: Stream, trained: Trained, postgres_url: str
+) -> None:
+    stream.environment["PAYDESK_DATABASE_URL"] = postgres_url
+    data = transactions(20_000)
+    expected = batch_scores(trained, data)
+    records = records_of(data)
+    killed = stream.start("score", "--name", "one", "--most", "500")
+    stream.send(records, by_customer(records))
+    stream.decisions(2_000)
+    stream.end(killed, signal.SIGKILL)
+    scorers = [stream.start("score", "--name", name, "--most", "500") for name in ("one", "two")]
+    decisions = stream.decisions(len(records))
+    assert [stream.end(scorer) for scorer in scorers] == [0, 0], stream.said()
+    assert sorted(one["tx_id"] for one in decisions) == sorted(expected)
+    for decision in decisions:
+        assert_the_same(decision, expected[decision["tx_id"]])
+    assert sorted(logged(stream)) == sorted((one["tx_id"], one["decision_id"]) for one in decisions)
+
+
 def test_a_log_that_is_away_holds_the_stream_up_and_loses_nothing(stream: Stream) -> None:
     scorer = stream.start("score")
     stream.send([{"tx_id": "A", "amount": 1}])
@@ -386,13 +409,14 @@ def test_a_file_of_settings_is_read_and_its_secrets_are_not_told(
 ) -> None:
     path = tmp_path / "kafka"
     stream.environment["PAYDESK_KAFKA_FILE"] = str(path)
-    for text, says in [
+    for lines, says in [
         ("client.rack=here\n# a remark\n\nsocket.keepalive.enable=true", ""),
         ("sasl.password s3cret", "line 1: this is not NAME=VALUE"),
         ("client.rack=here\ntransactional.id=mine", "line 2: transactional.id is Paydesk's own"),
+        ("message.max.bytes=9", "line 1: message.max.bytes is Paydesk's own"),
         ("no.such.setting=s3cret", "no.such.setting"),
     ]:
-        path.write_text(text, "utf-8")
+        path.write_text(lines, "utf-8")
         done = stream.run("dead", "show")
         assert done.returncode == (2 if says else 0), done.stderr
         assert says in done.stderr

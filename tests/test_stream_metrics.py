@@ -26,7 +26,8 @@ def scraped(stream: Stream, tmp_path: Path) -> Iterator[tuple[Prometheus, Stream
     stream.decisions(1)
     with prometheus(tmp_path, target, "", "paydesk-stream") as started:
         for step in range(8):  # over some scrapes, so that there are rates
-            stream.send([{"tx_id": f"{step}", "amount": 5000.0}] * 3 + [b"{"])
+            # The mark of a transaction's end is no message that waits.
+            stream.send([{"tx_id": f"{step}", "amount": 5000.0}] * 3 + [b"{"], transactional=True)
             time.sleep(0.5)
         stream.decisions(25)
         time.sleep(2.5)

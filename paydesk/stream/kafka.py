@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from paydesk.errors import PaydeskError
@@ -36,6 +37,8 @@ _OURS = frozenset(
         *("bootstrap.servers", "group.id", "group.instance.id", "transactional.id"),
         *("enable.auto.commit", "enable.auto.offset.store", "isolation.level"),
         *("enable.idempotence", "acks", "auto.offset.reset", "partition.assignment.strategy"),
+        *("enable.partition.eof", "session.timeout.ms", "transaction.timeout.ms", "log_level"),
+        *("message.max.bytes", "queue.buffering.max.messages", "queue.buffering.max.kbytes"),
     }
 )
 _FOREVER_WRONG = frozenset(
@@ -60,12 +63,12 @@ class Kafka:
         """Raises StreamError where the file of further settings cannot be used."""
         self.brokers = settings.brokers
         self._base: dict[str, Any] = {
+            "client.id": "paydesk",
             **_further(settings),
             "bootstrap.servers": settings.brokers,
-            "client.id": "paydesk",
             "log_level": 0,  # An error of a call is raised; the rest is the library talking.
+            "error_cb": _unheard,
         }
-        self._base["error_cb"] = _unheard
 
     def producer(self, **settings: Any) -> Producer:
         """A producer whose every message is there once, in order, also after its own repeats."""
@@ -73,11 +76,11 @@ class Kafka:
             Producer,
             {
                 "enable.idempotence": True,
-                "compression.type": "lz4",
                 "queue.buffering.max.messages": 200_000,
                 "message.max.bytes": 2 * _TOPIC_LIMIT,
                 **_dotted(settings),
             },
+            {"compression.type": "lz4", "linger.ms": 5},
         )
 
     def consumer(self, group: str, **settings: Any) -> Consumer:
@@ -90,9 +93,9 @@ class Kafka:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
-                "fetch.wait.max.ms": 50,
                 **_dotted(settings),
             },
+            {"fetch.wait.max.ms": 50},
         )
 
     def topic_id(self, topic: str) -> str:
@@ -153,10 +156,14 @@ class Kafka:
         ) from failed
 
     def _made(
-        self, kind: Callable[[dict[str, Any]], _Client], settings: Mapping[str, Any]
+        self,
+        kind: Callable[[dict[str, Any]], _Client],
+        ours: Mapping[str, Any],
+        usual: Mapping[str, Any] = MappingProxyType({}),
     ) -> _Client:
+        """A client with what the file says in place of what is `usual`, never of what is `ours`."""
         try:
-            return kind({**self._base, **settings})
+            return kind({**usual, **self._base, **ours})
         except KafkaException as failed:  # A setting that the library does not take.
             found: KafkaError = failed.args[0]
             message = f"PAYDESK_KAFKA_FILE cannot be used: {found.str()}."

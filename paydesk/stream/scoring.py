@@ -34,6 +34,8 @@ from paydesk.stream.metrics import StreamMetrics
 from paydesk.stream.topics import Topics
 
 _HIGH = int(Level.HIGH)
+_AT_ONCE = 100  # messages: so many of the largest beyond the largest batch
+_LARGEST_BATCH = 32 * 1024 * 1024  # bytes, of many large messages
 _IDLE_S = 0.5
 _GATHER_S = 0.01
 _LAG_EVERY_S = 1.0
@@ -136,12 +138,14 @@ class _Session:
         # The name tells Kafka that this is the one that was killed, started again: it gets back the
         # partitions at once, and what that one had open is ended.
         self._consumer: Consumer = kafka.consumer(
-            group.group, group_instance_id=group.name, session_timeout_ms=_SESSION_MS
+            group.group,
+            group_instance_id=group.name,
+            session_timeout_ms=_SESSION_MS,
+            enable_partition_eof=True,
         )
         self._producer: Producer = kafka.producer(
             transactional_id=f"{group.group}/{group.name}",
             transaction_timeout_ms=_TRANSACTION_MS,
-            linger_ms=5,
         )
 
     def begin(self) -> None:
@@ -155,15 +159,30 @@ class _Session:
         )
 
     def poll(self, most: int) -> list[Message]:
-        """The messages that are there, up to `most`, after a short wait for the first."""
-        found = self._consumer.consume(1, _IDLE_S)
-        if found:
-            found += self._consumer.consume(most - 1, _GATHER_S)
-        for message in found:
-            if (error := message.error()) is not None:
-                raise KafkaException(error)
+        """The messages that are there, up to `most` or 32 MiB, after a short wait for the first."""
+        found: list[Message] = []
+        size = 0
+        wanted, wait_s = 1, _IDLE_S
+        while wanted:
+            more = self._consumer.consume(wanted, wait_s)
+            for message in filter(self._is_one, more):
+                found.append(message)
+                size += len(message.value() or b"")
+            enough = len(more) < wanted or size >= _LARGEST_BATCH
+            wanted, wait_s = 0 if enough else min(most - len(found), _AT_ONCE), _GATHER_S
         # A partition may have been taken away after its messages were fetched.
         return [message for message in found if message.partition() in self._assigned]
+
+    def _is_one(self, polled: Message) -> bool:
+        """Whether it is a message, and not the word that there is none until its offset."""
+        error = polled.error()
+        if error is None:
+            return True
+        if error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        # Past the last message there may be the mark of its producer's transaction.
+        self._done_until(int(polled.partition() or 0), int(polled.offset() or 0))
+        return False
 
     def sources(self, batch: Sequence[Message]) -> list[str]:
         """The positions of these messages, which no others have."""
@@ -204,7 +223,8 @@ class _Session:
         )
         _commit(producer)
         self._open = False
-        self._ends |= {place.partition: place.offset for place in following}
+        for end in following:
+            self._done_until(end.partition, end.offset)
         return alerts
 
     def lags(self) -> dict[tuple[str, int], int] | None:
@@ -220,6 +240,9 @@ class _Session:
                 known = max(self._ends.get(partition, first), first)
                 found[self._topics.transactions, partition] = max(end - known, 0)
         return found
+
+    def _done_until(self, partition: int, offset: int) -> None:
+        self._ends[partition] = max(self._ends.get(partition, 0), offset)
 
     def close(self) -> None:
         """Ends what is open without a trace."""

@@ -63,8 +63,11 @@ class ViaApi:
         asked = (self._ask(values[place], sources[place], give_up) for place in rows.lines)
         answers = await asyncio.gather(*asked)
         decided = Decided({})
-        for n, (place, (status, body)) in enumerate(zip(rows.lines, answers, strict=True)):
+        for n, (place, (status, body, replayed)) in enumerate(
+            zip(rows.lines, answers, strict=True)
+        ):
             if status == 200:
+                decided.replayed += replayed
                 tx = {name: column[n] for name, column in columns.items()}
                 decided.rows[place] = self._row(body, tx, sources[place])
             else:
@@ -93,8 +96,8 @@ class ViaApi:
             "source": source,
         }
 
-    async def _ask(self, value: bytes, source: str, give_up: float) -> tuple[int, bytes]:
-        """A status that ends it, and the body."""
+    async def _ask(self, value: bytes, source: str, give_up: float) -> tuple[int, bytes, bool]:
+        """A status that ends it, the body, and whether the service had decided before."""
         headers = {**self._headers, "Idempotency-Key": source}
         wait_s = 0.1
         while True:
@@ -104,11 +107,13 @@ class ViaApi:
                 ) as answer:
                     status, body = answer.status, await answer.read()
                     after = answer.headers.get("Retry-After", "")
+                    replayed = "Idempotency-Replayed" in answer.headers
                 why = f"answered {status}: {_said(body)}"
             except (aiohttp.ClientError, TimeoutError) as error:
-                status, body, after, why = 0, b"", "", f"does not answer ({type(error).__name__})."
+                status, body, after, replayed = 0, b"", "", False
+                why = f"does not answer ({type(error).__name__})."
             if status == 200 or status in _REFUSED:
-                return status, body
+                return status, body, replayed
             if status in _NOT_LET_IN:
                 raise StreamError(f"{self._base}/score {why} Give a key of scope score with --key.")
             if status in _NO_PAYDESK:
