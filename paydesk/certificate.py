@@ -8,9 +8,15 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _LIFE = timedelta(days=365)
@@ -59,7 +65,11 @@ def _good(made: Certificate) -> bool:
         certificate = x509.load_pem_x509_certificate(made.chain.read_bytes())
         authority = x509.load_pem_x509_certificate(made.authority.read_bytes())
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError):
+        key = load_pem_private_key(made.key.read_bytes(), password=None)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    # Whoever was stopped between the files left a key that is not the certificate's.
+    if key.public_key() != certificate.public_key():
         return False
     return certificate.not_valid_after_utc - datetime.now(UTC) > _RENEWED_BEFORE
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -109,6 +110,21 @@ def test_a_certificate_is_kept_until_it_ends_and_is_for_this_machine_alone(tmp_p
     assert realm.critical
     made.chain.write_text("torn")
     assert local_certificate(tmp_path).chain.read_bytes() not in (before, b"torn")
+
+
+@pytest.mark.parametrize("written", [["key.pem"], ["key.pem", "cert.pem"]])
+def test_a_certificate_whose_making_was_cut_off_is_made_again(
+    tmp_path: Path, written: list[str]
+) -> None:
+    local_certificate(tmp_path / "kept")
+    local_certificate(tmp_path / "renewed")
+    for name in written:
+        shutil.copy(tmp_path / "renewed" / name, tmp_path / "kept" / name)
+    made = local_certificate(tmp_path / "kept")
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(made.chain, made.key)
+    chain = x509.load_pem_x509_certificate(made.chain.read_bytes())
+    chain.verify_directly_issued_by(x509.load_pem_x509_certificate(made.authority.read_bytes()))
 
 
 def test_everything_made_stays_in_the_home_folder(running: Running) -> None:
