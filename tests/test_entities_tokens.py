@@ -35,3 +35,10 @@ def test_numbers_names_and_lines_fall_apart_where_a_span_may_end(
     text: str, tokens: list[str]
 ) -> None:
     assert [token.text for token in tokenize(text)] == tokens
+
+
+def test_an_address_has_no_more_before_its_at_than_mail_allows() -> None:
+    # Without an end to it, a text of "-1-1-1" would be looked through again from each sign on.
+    whole = "-1" * 32 + "@example.com"
+    assert [token.text for token in tokenize(whole)] == [whole]
+    assert [token.text for token in tokenize("-" + whole)] == ["-", whole]

@@ -247,6 +247,34 @@ def test_the_text_of_a_message_as_it_travels(client: httpx.Client) -> None:
     assert "pay" in client.post("/mail", json=torn).json()["text"]
 
 
+_COSTLY = {
+    "a long subject": b"Subject: " + b"a " * 350_000,
+    "encoded words": b"Subject: " + b"=?utf-8?q?a?= " * 50_000,
+    "folded": b"Subject: " + b"a\r\n " * 170_000,
+    "parameters": b"Content-Type: text/plain" + b"; a*1*=b" * 80_000,
+    "comments": b"Content-Type: " + b"(" * 700_000,
+    "headers": b"X: y\r\n" * 120_000,
+    "parts": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\na\r\n" * 70_000,
+    "parts in parts": b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n" * 14_000,
+    "messages in messages": b"Content-Type: message/rfc822\r\n\r\n" * 22_000,
+    "names": b"Content-Type: text/plain; charset=punycode\r\n\r\n-" + b"b" * 700_000,
+    "an instruction": b"Content-Type: text/html\r\n\r\n<?xml" + b" " * 700_000,
+    "attributes": b"Content-Type: text/html\r\n\r\n<a "
+    + b"".join(b"a%d=1 " % n for n in range(70_000)),
+    "paragraphs": b"Content-Type: text/html\r\n\r\n" + b"<p>a" * 170_000,
+    "lines": b"\r\n" + b"a\n" * 350_000,
+    "quoting": b"\r\nOp " + b"heeft " * 110_000,
+}
+
+
+@pytest.mark.parametrize("name", _COSTLY)
+def test_a_message_made_to_cost_time_is_answered_in_time(client: httpx.Client, name: str) -> None:
+    # What takes longer than the deadline is a 504, and what exhausts the stack a 500.
+    raw = _COSTLY[name] + b"\r\n\r\nPay Ann\r\n"
+    answer = client.post("/mail", json={"message": base64.b64encode(raw).decode()}, timeout=60)
+    assert answer.status_code == 200, answer.text[:500]
+
+
 def test_the_same_payment_without_a_key_is_a_duplicate(client: httpx.Client) -> None:
     body = {"accountA": f"Payee {uuid.uuid4().hex[:8]}", "accountB": "Payer", "amount": 7}
     assert client.post("/payment", json=body).status_code == 201

@@ -1,11 +1,8 @@
 """Turns files of mail (plain text, HTML, .eml) into text, the quoted history set apart."""
 
-import email
-import email.policy
 import json
 import re
 from collections.abc import Iterable, Iterator
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import quotequail  # type: ignore[import-untyped]
 from lxml import etree  # type: ignore[import-untyped]
 from lxml import html as markup
 
+from paydesk.entities.message import subject_and_body
 from paydesk.entities.reader import Reader
 from paydesk.errors import PaydeskError
 
@@ -23,10 +21,15 @@ _BREAKS = (
 )  # fmt: skip
 _CELLS = ("td", "th")
 _BLANKS = re.compile(r"\s+")
-# XHTML that Outlook writes. The text is decoded by now, and lxml refuses one that says how.
-_DECLARATION = re.compile(r"\A\s*<\?xml\b[^>]*>", re.IGNORECASE)
+# XHTML that Outlook writes. The text is decoded by now, and lxml refuses one that says how; one
+# without an end costs it the square of its length. To HTML they are all comments.
+_INSTRUCTION = re.compile(r"<\?[^>]*>?")
+_LONGEST_HTML = 300_000  # characters; a stranger makes lxml slow with more
 _HTML = (".html", ".htm")
 _LARGEST = 4 * 1024 * 1024  # bytes of one mail
+# Where quoted mail begins: quotequail tries eighty patterns a line, some for each of its blanks.
+_MOST_LINES = 3_000
+_LONGEST_LINE = 400  # characters
 
 
 class UnreadableMailError(PaydeskError):
@@ -34,8 +37,11 @@ class UnreadableMailError(PaydeskError):
 
 
 def html_to_text(html: str) -> str:
-    """The text that a person would see of an HTML body, one line a block."""
-    html = _DECLARATION.sub("", html)
+    """The text that a person would see of an HTML body, one line a block.
+
+    Of a body past 300,000 characters it is that of the beginning.
+    """
+    html = _INSTRUCTION.sub("", html[:_LONGEST_HTML])
     if not html.strip():
         return ""
     try:
@@ -64,28 +70,18 @@ def _one_line(text: str | None) -> str:
 
 def eml_to_text(raw: bytes) -> str:
     """The subject and the body of a message in the form it travels in (RFC 5322, MIME)."""
-    message = email.message_from_bytes(raw, policy=email.policy.default)
-    assert isinstance(message, EmailMessage)  # noqa: S101 (what this policy makes)
-    part = message.get_body(("plain", "html"))
-    if part is None:
-        return ""
-    try:
-        body = str(part.get_content())
-    except LookupError:  # a character set that Python does not know
-        payload = part.get_payload(decode=True)
-        body = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
-    text = html_to_text(body) if part.get_content_subtype() == "html" else body
-    subject = " ".join(str(message.get("subject", "")).split())
-    return f"Subject: {subject}\n\n{text.strip()}" if subject else text.strip()
+    subject, body, in_html = subject_and_body(raw)
+    text = html_to_text(body) if in_html else body.replace("\r\n", "\n")
+    return (f"Subject: {subject}\n\n{text.strip()}" if subject else text).strip()
 
 
 def split_history(text: str) -> tuple[str, str]:
     """What the sender wrote now, and the quoted mail below it; a forwarded mail counts as now."""
-    new: list[str] = []
-    history: list[str] = []
-    for shown, part in quotequail.quote(text, limit=100_000):
-        (new if shown else history).append(part)
-    return "\n".join(new).strip(), "\n".join(history).strip()
+    lines = text.split("\n")
+    looked_at = (line if len(line) <= _LONGEST_LINE else "…" for line in lines[:_MOST_LINES])
+    parts = quotequail.quote("\n".join(looked_at), limit=_MOST_LINES + 1)
+    begins = len(lines) if len(parts) == 1 else parts[0][1].count("\n") + 1
+    return "\n".join(lines[:begins]).strip(), "\n".join(lines[begins:]).strip()
 
 
 def read_text(path: Path) -> str:

@@ -10,7 +10,7 @@ _TOKEN = re.compile(
     rf"""
       \n(?:[^\S\n]*\n)*                                   # a line's end, with the blank lines after
     | https?://\S+ | www\.\S+
-    | [\w.+-]+@[\w-]+(?:\.[\w-]+)+                        # an e-mail address
+    | [\w.+-]{{1,64}}@[\w-]+(?:\.[\w-]+)+                  # an e-mail address (RFC 5321: 64)
     | \d+(?:[.,'’]\d+)*                                   # a number with its separators
     | (?:(?:{_LETTER})\.){{2,}}                           # o.o.  S.A.  s.r.o.  J.R.
     | ['’](?:s|S)(?!\w)                                   # the possessive stands alone

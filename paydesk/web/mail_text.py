@@ -32,7 +32,5 @@ class Message(BaseModel):
 def mail_text(message: Message) -> dict[str, Any]:
     """Its subject and body as text; empty where it has none."""
     text = eml_to_text(base64.b64decode(message.message))[:MOST_CHARACTERS]
-    # Bytes that are in no character set come as lone surrogates, which no JSON carries.
-    text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
     _, history = split_history(text)
     return {"text": text, "quoted_characters": len(history)}
