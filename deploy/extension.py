@@ -14,8 +14,9 @@ _ROOT = Path(__file__).parent.parent
 _DESK = _ROOT / "paydesk" / "web" / "pages"
 # What the panel imports, and what they import.
 SHARED = (
-    *("api.js", "bank.js", "currencies.js", "desk.css", "dom.js", "form.js", "iban.js", "icon.svg"),
-    *("mail.js", "marks.js", "money.js", "pay.js", "risk.js", "sending.js", "store.js"),
+    *("alone.js", "api.js", "bank.js", "currencies.js", "desk.css", "dom.js", "form.js", "iban.js"),
+    *("icon.svg", "lines.js", "mail.js", "marks.js", "money.js", "pay.js", "record.js", "risk.js"),
+    *("sending.js", "store.js"),
 )
 
 

@@ -12,5 +12,5 @@ chrome.action.onClicked.addListener((tab) => chrome.sidePanel.open({ tabId: tab.
 chrome.contextMenus.onClicked.addListener((info, tab) => {
   chrome.sidePanel.open({ tabId: tab.id });
   // In memory alone: the text of a mail is written to no disk from here.
-  chrome.storage.session.set({ mail: { text: info.selectionText, at: Date.now() } });
+  chrome.storage.session.set({ mail: { text: info.selectionText, windowId: tab.windowId } });
 });

@@ -5,15 +5,15 @@ import { bankIn } from "./bank.js";
 import { put, say } from "./dom.js";
 import { findMail } from "./find.js";
 import { Mail } from "./mail.js";
+import { ownStore } from "./own.js";
 import { Pay } from "./pay.js";
 import { readSettings } from "./settings.js";
-import { Store } from "./store.js";
 
 const part = Object.fromEntries(["bank", "options", "place", "read", "said", "trouble"].map((id) => [id, document.getElementById(id)]));
 const { address, key } = await readSettings();
 const api = new Api(address, key);
 // Not sessionStorage: it ends with the panel, and a payment's key must not.
-const store = new Store(localStorage);
+const store = await ownStore();
 
 const pay = new Pay(api, store);
 const mail = new Mail(api, store, {
@@ -52,9 +52,10 @@ async function readOpenMail() {
   mail.set(found.text);
 }
 
+/** The text that was selected in this window; what was in another one is for the panel there. */
 async function takeSelection() {
-  const { mail: selection } = await chrome.storage.session.get("mail");
-  if (!selection) return;
+  const [{ mail: selection }, { id }] = await Promise.all([chrome.storage.session.get("mail"), chrome.windows.getCurrent()]);
+  if (selection?.windowId !== id) return;
   await chrome.storage.session.remove("mail");
   say(part.said, "This is the selected text.");
   mail.set(selection.text);

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import Trained
 from payments_bank import RunningSandbox, bank_environment, running_sandbox
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from service_process import Service
 
 from paydesk.payments.sandbox import SandboxOptions
@@ -27,6 +28,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+MAIL = "Hi Anna,\n\nplease pay invoice 2231 from Contoso GmbH: EUR 125.00 to {payee}, by Friday.\n"
 _WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -40,6 +42,15 @@ class Bank:
     def booked(self, payee: str) -> list[Booking]:
         """What the bank has booked for a payee: every test has one of its own."""
         return [booking for booking in self.bank.books.bookings() if booking.creditor == payee]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A desk with a key that may pay and one that may not."""
+
+    desk: Bank
+    paying: str
+    looking: str
 
 
 def pictures(otherwise: Path) -> Path:
@@ -110,3 +121,38 @@ def desk_service(trained: Trained, home: Path, settings: dict[str, str]) -> Iter
     with running_sandbox(home, SandboxOptions(settles_after_s=0.0)) as bank:
         reached = bank_environment(bank, read_timeout_s=10.0, deadline_s=25.0)
         yield Bank(Service(trained, home, {**reached, **settings}), bank)
+
+
+def payee() -> str:
+    """A name that no other test pays, of letters, as names are."""
+    letters = uuid.uuid4().hex[:8].translate(str.maketrans("0123456789abcdef", "abcdefghijklmnop"))
+    return f"Harper {letters.capitalize()} Ltd"
+
+
+def fill(page: Page, to: str, amount: str = "12.50") -> None:
+    """The form, typed by hand."""
+    page.get_by_role("textbox", name="Payee who is paid").fill(to)
+    page.get_by_role("textbox", name="Payer who pays").fill("Contoso GmbH")
+    page.get_by_role("textbox", name="Amount").fill(amount)
+    page.get_by_role("combobox", name="Currency").fill("EUR")
+
+
+def press(page: Page, name: str, how: Input = "mouse") -> None:
+    """A button, by a click or with the keyboard."""
+    button = page.get_by_role("button", name=name, exact=True)
+    if how == "mouse":
+        button.click()
+        return
+    expect(button).to_be_enabled()
+    for _ in range(60):
+        if button.evaluate("it => it === document.activeElement"):
+            page.keyboard.press("Enter")
+            return
+        page.keyboard.press("Tab")
+    pytest.fail(f"the keyboard does not reach {name!r}")
+
+
+def sign_in(page: Page, key: str) -> None:
+    """The key, typed and sent with Enter."""
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")

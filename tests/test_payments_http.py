@@ -17,6 +17,7 @@ from sqlalchemy import Engine, literal, select, text, update
 from paydesk.payments.approval import Approval
 from paydesk.risk.transaction import Decision, Level
 from paydesk.storage import tables
+from paydesk.storage.database import now_us
 from paydesk.web.holding import PaymentHeldError, PaymentOrder, let_through
 
 pytest_plugins = ["payments_fixtures"]
@@ -327,3 +328,39 @@ def test_a_risk_that_has_grown_since_it_was_agreed_to_is_held_anew(
     else:
         with pytest.raises(PaymentHeldError, match='"decision_id": "present"'):
             let_through(order, _decision(present), named, floor, 2_000)
+
+
+def test_a_review_names_an_earlier_payment_like_it(
+    client: httpx.Client, bank: RunningSandbox, engine: Engine
+) -> None:
+    form = {**_BODY, "amount": "10.00", "currency": "EUR"}
+
+    def alike(**changes: str) -> Any:
+        answer = client.post("/review", json={**form, **changes})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["alike"]
+
+    assert alike() is None
+    made = client.post("/payment", json=form, headers={"Idempotency-Key": "one"}).json()
+    # However it is written, and to whatever account.
+    found = alike(amount="10", accountA=" Alice ", creditorAccount="DE89 3704 0044 0532 0130 00")
+    for name in ("payment_id", "state", "bank_reference", "created_at"):
+        assert found[name] == made[name]
+    for other in (
+        {"amount": "10.01"},
+        {"currency": "USD"},
+        {"accountA": "Ann"},
+        {"accountB": "Al"},
+    ):
+        assert alike(**other) is None
+    assert len(client.get("/payments").json()["payments"]) == len(bank.books.bookings()) == 1
+    long_ago = update(tables.payments).values(created_at_us=1)
+    with engine.begin() as connection:
+        connection.execute(long_ago)
+    assert alike() is None
+    with engine.begin() as connection:
+        connection.execute(long_ago.values(state="unknown"))
+    assert alike()["state"] == "unknown"
+    with engine.begin() as connection:
+        connection.execute(update(tables.payments).values(created_at_us=now_us(), state="rejected"))
+    assert alike() is None

@@ -139,6 +139,14 @@ class PaymentOffice:
             earlier = entry
         return self._again(payment, client_key, earlier, request_id, remark)
 
+    def alike(self, payment: Payment) -> PaymentRecord | None:
+        """The payment that would stand in the way of this one, were it sent without a client key.
+
+        Of the same payee, payer, amount and currency: one that may be booked, or a young one.
+        """
+        entry = self._earlier(payment, None)
+        return None if entry is None else entry.payment
+
     def payment(self, payment_id: str) -> PaymentRecord:
         """The payment with its history. Raises PaymentNotFoundError."""
         return self._ledger.entry(payment_id).payment

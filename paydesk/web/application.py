@@ -174,9 +174,10 @@ class Application:
         """The text of a message as it travels."""
         return await self._reading.run(mail_text, message)
 
-    def review(self, form: PaymentForm) -> Review:
+    async def review(self, form: PaymentForm) -> Review:
         """What a payment would be. Raises BankNotConfiguredError, PaymentInvalidError."""
-        return review(form, self.scorer, self.settings)
+        alike = await self._look_ups.run(self.office.alike, form)
+        return review(form, self.scorer, self.settings, alike)
 
     async def pay(
         self, order: PaymentOrder, client_key: str | None, request_id: str | None
@@ -243,16 +244,17 @@ class Application:
 
     async def export(self, which: DecisionFilter) -> AsyncGenerator[str]:
         """All decisions as CSV, newest first, in parts: an export of any length fits memory."""
-        part = decision_table.heading()
-        before: Position | None = None
-        while True:
-            rows, before = await self._look_ups.run(
-                self._history.page, which, before, _EXPORTED_AT_ONCE
-            )
-            yield part + decision_table.csv_lines(rows)
-            part = ""
-            if before is None:
-                return
+        part, before = await self._look_ups.run(self._exported, which, None)
+        yield decision_table.heading() + part
+        while before is not None:
+            part, before = await self._look_ups.run(self._exported, which, before)
+            yield part
+
+    def _exported(
+        self, which: DecisionFilter, before: Position | None
+    ) -> tuple[str, Position | None]:
+        rows, following = self._history.page(which, before, _EXPORTED_AT_ONCE)
+        return decision_table.csv_lines(rows), following
 
     async def stats(self) -> dict[str, Any]:
         """Decisions since the log began, over all workers; `high` counts HIGH and CRITICAL."""

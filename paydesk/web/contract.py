@@ -140,6 +140,7 @@ _REVIEW: dict[str, Any] = {
     "fraud_probability": 0.02,
     "model": "risk:1",
     "held": False,
+    "alike": None,
 }
 _VERSIONS = {"risk": "1", "entities": "1"}
 _STATUS = {"status": "ok", "version": "0.1.0", "models": _VERSIONS}
@@ -395,7 +396,7 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             "What /payment would make of this form; nothing is written, nothing sent.",
             Answer("What would be sent, and its risk.", Review, example=_REVIEW),
             body=PaymentForm,
-            errors=(503,),
+            errors=(503, 504),
         )
     },
     "/payment": {

@@ -84,7 +84,7 @@ def csv_lines(rows: Iterable[Row[Any]]) -> str:
     A text that a spreadsheet would take for a formula gets an apostrophe before it: callers choose
     these texts, and others open the file.
     """
-    return _lines([_cell(shown(row)[column]) for column in COLUMNS] for row in rows)
+    return _lines([_cell(cells[column]) for column in COLUMNS] for cells in map(shown, rows))
 
 
 def disarmed(text: str) -> str:

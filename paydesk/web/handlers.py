@@ -110,7 +110,7 @@ async def mail(request: Request, application: Application) -> Response:
 
 async def review(request: Request, application: Application) -> Response:
     """A form in, out what /payment would make of it."""
-    return _model(application.review(await read_model(request, PaymentForm, exact=True)))
+    return _model(await application.review(await read_model(request, PaymentForm, exact=True)))
 
 
 async def payment(request: Request, application: Application) -> Response:

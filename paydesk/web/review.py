@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from paydesk.payments.errors import BankNotConfiguredError
 from paydesk.payments.instruction import instruction, missing_settings
-from paydesk.payments.payment import Payment
+from paydesk.payments.payment import Payment, PaymentRecord
 from paydesk.payments.rows import masked
 from paydesk.risk.scorer import Scorer
 from paydesk.risk.transaction import Level
@@ -52,10 +52,19 @@ class Review(BaseModel):
     fraud_probability: float
     model: str
     held: bool = Field(description="/payment would hold it until a person says why it may go.")
+    alike: PaymentRecord | None = Field(
+        description="An earlier payment of the same payee, payer, amount and currency, which may "
+        "be this one over again: under an Idempotency-Key of its own /payment does not refuse it."
+    )
 
 
-def review(form: PaymentForm, scorer: Scorer, settings: Settings) -> Review:
-    """The review of a form. Raises BankNotConfiguredError, PaymentInvalidError."""
+def review(
+    form: PaymentForm, scorer: Scorer, settings: Settings, alike: PaymentRecord | None
+) -> Review:
+    """The review of a form, beside a payment like it where there is one.
+
+    Raises BankNotConfiguredError, PaymentInvalidError.
+    """
     bank = settings.bank
     if missing := missing_settings(bank):
         raise BankNotConfiguredError(missing)
@@ -80,4 +89,5 @@ def review(form: PaymentForm, scorer: Scorer, settings: Settings) -> Review:
         fraud_probability=verdict.probability,
         model=scorer.model,
         held=floor != "NEVER" and verdict.level >= Level[floor],
+        alike=alike,
     )

@@ -1,11 +1,13 @@
 // The desk: which view is shown, who is signed in, which bank is behind it, what is slow or gone.
 
+import { hold, holdAgain } from "./alone.js";
 import { Api, ApiError } from "./api.js";
 import { bankIn } from "./bank.js";
 import { h, put, say } from "./dom.js";
 import { Mail } from "./mail.js";
 import { Monitor } from "./monitor.js";
 import { Pay } from "./pay.js";
+import { Payments } from "./payments.js";
 import { Store } from "./store.js";
 import { Try } from "./try.js";
 
@@ -18,6 +20,17 @@ const bank = document.getElementById("bank");
 const weather = document.getElementById("weather");
 const leave = document.getElementById("leave");
 let monitor = null;
+let payments = null;
+
+/** A tab that was duplicated has a copy of all that was kept: the payment stays with the first. */
+async function ownPayment() {
+  const mine = store.get("tab");
+  if (mine !== null && (await holdAgain(mine))) return;
+  if (mine !== null) store.remove("payment");
+  const fresh = crypto.getRandomValues(new Uint32Array(2)).join("-");
+  await hold(fresh);
+  store.set("tab", fresh);
+}
 
 function route() {
   const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "pay";
@@ -28,8 +41,10 @@ function route() {
     else link.removeAttribute("aria-current");
   }
   document.title = `${VIEWS[name]} · Paydesk`;
-  if (name === "monitor" && monitor) monitor.show();
-  else monitor?.hide();
+  for (const [view, part] of [["pay", payments], ["monitor", monitor]]) {
+    if (name === view) part?.show();
+    else part?.hide();
+  }
 }
 
 function build() {
@@ -38,7 +53,9 @@ function build() {
     onread: (reading) => pay.fill(reading),
     onassign: (field, text) => pay.open && pay.form.assign(field, text),
   });
-  put(place.pay, mail.element, pay.element);
+  payments = new Payments(api);
+  pay.sending.addEventListener("change", () => pay.sending.state.record && payments.changed());
+  put(place.pay, mail.element, pay.element, payments.element);
   monitor = new Monitor(api);
   put(place.monitor, monitor.element);
   put(place.try, new Try(api, store).element);
@@ -126,4 +143,5 @@ function weatherSays(text) {
   weather.classList.toggle("is-on", text !== "");
 }
 
+await ownPayment();
 begin();

@@ -6,7 +6,8 @@
 import { ApiError } from "./api.js";
 import { h, put, say } from "./dom.js";
 import { LABELS } from "./form.js";
-import { marksOf, pieces, shifted } from "./marks.js";
+import { Lines } from "./lines.js";
+import { marksOf, shifted } from "./marks.js";
 
 const NAME = "mail";
 const READ_AFTER_MS = 600;
@@ -27,7 +28,7 @@ export class Mail {
     this.text = "";
     this.timer = null;
     this.asking = null;
-    this.below = h("div", { class: "below", "aria-hidden": "true", dir: "auto" });
+    this.below = new Lines();
     this.input = h("textarea", {
       class: "text", id: "mail-text", dir: "auto", spellcheck: "false", maxlength: String(LONGEST),
       placeholder: "Paste a payment e-mail, drop an .eml file, or type.",
@@ -37,11 +38,11 @@ export class Mail {
       onkeyup: () => this.#chosen(),
       onpointerup: () => setTimeout(() => this.#chosen()),
     });
-    this.paper = h("div", { class: "paper" }, this.below, this.input);
+    this.paper = h("div", { class: "paper" }, this.below.element, this.input);
     this.said = h("p", { class: "quiet said", id: "mail-said", role: "status" });
     this.file = h("input", { type: "file", id: "mail-file", class: "unseen", accept: ".eml,message/rfc822,.txt,text/plain", onchange: () => this.#open(this.file.files[0]) });
     this.legend = {};
-    const tools = h("div", { class: "legend", role: "group", "aria-label": "What the selected text is" }, ORDER.map((field) => this.#tool(field)));
+    const tools = h("div", { class: "legend", role: "group", "aria-label": "What the selected text is" }, h("span", { class: "quiet" }, "Selected text is the"), ORDER.map((field) => this.#tool(field)));
     this.found = h("ul", { class: "found", "aria-label": "Found in the mail" });
     this.element = h(
       "section",
@@ -84,9 +85,11 @@ export class Mail {
 
   #typed(event) {
     const text = this.input.value;
-    this.marks = shifted(this.marks, this.text, text);
+    const before = this.marks;
+    this.marks = shifted(before, this.text, text);
     this.text = text;
-    this.#draw();
+    this.below.follow(text, this.marks);
+    if (this.marks.length !== before.length) this.#list();
     this.#readSoon(event.inputType === "insertFromPaste" ? 0 : READ_AFTER_MS);
   }
 
@@ -137,18 +140,21 @@ export class Mail {
   }
 
   #draw() {
-    const parts = pieces(this.text, this.marks).map(({ text, mark }) => (mark ? h("mark", { class: `is-${mark.field}` }, text) : text));
-    // A line break at the end takes no room of its own.
-    put(this.below, parts, "\n");
-    put(this.found, this.marks.map((mark) => this.#entry(mark)));
+    this.below.draw(this.text, this.marks);
+    this.#list();
   }
 
-  #entry(mark) {
+  #list() {
+    put(this.found, this.marks.map((mark, at) => this.#entry(mark, at)));
+  }
+
+  #entry(mark, at) {
     const text = this.text.slice(mark.start, mark.end);
     const sure = mark.confidence === undefined ? "chosen by you" : `${Math.round(mark.confidence * 100)} % sure`;
     const show = () => {
+      const { start, end } = this.marks[at]; // It moves with every edit before it.
       this.input.focus();
-      this.input.setSelectionRange(mark.start, mark.end);
+      this.input.setSelectionRange(start, end);
       this.#chosen();
     };
     return h("li", {}, h("button", { type: "button", class: "plain entry", onclick: show, title: "Show it in the mail" }, h("span", { class: `swatch is-${mark.field}` }, LABELS[mark.field]), h("bdi", {}, text), h("small", { class: "quiet" }, sure)));

@@ -29,13 +29,19 @@ export function marksOf(text, entities) {
     .filter((mark) => mark.field && mark.start < mark.end);
 }
 
-/** The marks after an edit turned `before` into `after`; those that it touched are gone. */
-export function shifted(marks, before, after) {
+/** How much two texts, or two lists, have in common at the beginning, and then at the end. */
+export function sameEnds(before, after, same = Object.is) {
   const shorter = Math.min(before.length, after.length);
   let head = 0;
-  while (head < shorter && before[head] === after[head]) head += 1;
+  while (head < shorter && same(before[head], after[head])) head += 1;
   let tail = 0;
-  while (tail < shorter - head && before.at(-1 - tail) === after.at(-1 - tail)) tail += 1;
+  while (tail < shorter - head && same(before[before.length - 1 - tail], after[after.length - 1 - tail])) tail += 1;
+  return [head, tail];
+}
+
+/** The marks after an edit turned `before` into `after`; those that it touched are gone. */
+export function shifted(marks, before, after) {
+  const [head, tail] = sameEnds(before, after);
   const end = before.length - tail;
   const by = after.length - before.length;
   return marks.flatMap((mark) => {

@@ -3,6 +3,7 @@
 import { ApiError } from "./api.js";
 import { LEVELS, LevelChart } from "./charts.js";
 import { h, put, say, when } from "./dom.js";
+import { Repeated } from "./repeated.js";
 import { badge, percent, riskOf } from "./risk.js";
 
 const DECISIONS_EVERY_S = 3;
@@ -19,11 +20,11 @@ export class Monitor {
     this.filter = {};
     this.rows = new Map();
     this.cursor = null;
-    this.timer = null;
+    this.asking = new Repeated(DECISIONS_EVERY_S, () => this.#refresh());
     this.charted = 0;
     this.newest = null;
     this.tiles = Object.fromEntries(["total", "high", ...LEVELS].map((name) => [name, h("dd", {}, "–")]));
-    this.live = h("input", { type: "checkbox", ".checked": true, onchange: () => this.#turn() });
+    this.live = h("input", { type: "checkbox", ".checked": true, onchange: () => (this.live.checked ? this.asking.begin() : this.asking.end()) });
     this.news = h("p", { class: "unseen", role: "status" });
     this.trouble = h("p", { class: "notice wrong", hidden: true });
     this.overTime = new LevelChart({ title: "Decisions over time", first: "From" });
@@ -36,28 +37,12 @@ export class Monitor {
   }
 
   show() {
-    this.shown = true;
-    this.#tick();
-    document.addEventListener("visibilitychange", this.#tick);
+    if (this.live.checked) this.asking.begin();
+    else this.asking.now();
   }
 
   hide() {
-    this.shown = false;
-    clearTimeout(this.timer);
-    document.removeEventListener("visibilitychange", this.#tick);
-  }
-
-  #tick = async () => {
-    clearTimeout(this.timer);
-    if (!this.shown || document.hidden) return;
-    await this.#refresh();
-    clearTimeout(this.timer);
-    if (this.shown && this.live.checked) this.timer = setTimeout(this.#tick, DECISIONS_EVERY_S * 1000);
-  };
-
-  #turn() {
-    if (this.live.checked) this.#tick();
-    else clearTimeout(this.timer);
+    this.asking.end();
   }
 
   async #refresh() {
@@ -199,7 +184,7 @@ export class Monitor {
   #wide(name) {
     this.window = name;
     this.charted = 0;
-    this.#tick();
+    this.asking.now();
   }
 
   #decisions() {
@@ -235,7 +220,7 @@ export class Monitor {
     this.file.href = `/decisions.csv${query && `?${query}`}`;
     this.#forget();
     this.newest = null;
-    this.#tick();
+    this.asking.now();
   }
 
   async #find(event, tx) {

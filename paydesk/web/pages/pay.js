@@ -1,21 +1,15 @@
 // From a filled form to the bank's word: review in words with the risk, one confirmation, the outcome.
 
+import { alone } from "./alone.js";
 import { ApiError } from "./api.js";
 import { h, put, say, when } from "./dom.js";
 import { Form } from "./form.js";
 import { grouped } from "./money.js";
+import { alikeIn, factsOf } from "./record.js";
 import { riskOf } from "./risk.js";
 import { Sending } from "./sending.js";
 
 const SHORTEST_REASON = 3; // letters or digits, as /payment counts them
-
-/** What the bank's status codes (ISO 20022) mean to a person. */
-const BANK_SAYS = {
-  RCVD: "received", PDNG: "pending", PATC: "waits for another approval", ACTC: "technically accepted",
-  ACCP: "profile accepted", ACFC: "funds checked", ACSP: "settlement in process",
-  ACWC: "accepted with a change", ACWP: "accepted without posting", ACSC: "settled",
-  ACCC: "settled, and credited to the payee", RJCT: "rejected", CANC: "cancelled",
-};
 
 export class Pay {
   constructor(api, store) {
@@ -27,7 +21,7 @@ export class Pay {
     this.clear = h("button", { type: "button", class: "plain", onclick: () => this.#anew() }, "Clear the form");
     this.step = h("div", { class: "step" });
     this.reviewed = null; // what /review said, and the body it said it of
-    this.busy = false;
+    this.busy = null; // or what is under way: "review", "confirm"
     const actions = h("div", { class: "actions" }, this.review, this.clear);
     const form = h("form", { novalidate: true, onsubmit: (event) => this.#ask(event) }, this.form.element, this.told, actions);
     this.element = h("section", { class: "pay", "aria-label": "Payment" }, h("h2", { class: "unseen" }, "Payment"), form, this.step);
@@ -39,7 +33,7 @@ export class Pay {
 
   /** Whether a mail may fill the form now. */
   get open() {
-    return !this.sending.locked;
+    return !this.sending.locked && this.busy !== "confirm";
   }
 
   fill(reading) {
@@ -61,7 +55,7 @@ export class Pay {
   }
 
   #anew() {
-    if (!this.open && !this.sending.state.record && !this.sending.stale) return;
+    if (this.busy || (!this.open && !this.sending.state.record && !this.sending.stale)) return;
     this.sending.startAnew();
     this.reviewed = null;
     this.form.clear();
@@ -75,7 +69,7 @@ export class Pay {
     if (this.busy || this.sending.locked) return;
     const body = this.form.body();
     if (!body) return;
-    this.busy = true;
+    this.busy = "review";
     say(this.told, "Checking …");
     this.#show();
     try {
@@ -85,33 +79,83 @@ export class Pay {
       say(this.told, "");
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.busy = false;
+      this.busy = null;
       this.#show(); // A field that is locked takes no focus.
       const named = this.form.showErrors(error.problem.errors);
       say(this.told, named ? "" : error.message);
       this.told.classList.toggle("wrong", !named);
       return;
     } finally {
-      this.busy = false;
+      this.busy = null;
     }
     this.told.classList.remove("wrong");
     this.#show();
     this.step.querySelector("h3")?.focus();
   }
 
+  /** An earlier payment like this one: it may be the same, so it takes one word more. */
+  #alike(record) {
+    const said = h("p", { class: "said", id: "meant-said" });
+    const meant = h("input", { type: "checkbox", id: "meant", ".checked": Boolean(this.reviewed.meant), "aria-describedby": "meant-said", onchange: () => { this.reviewed.meant = meant.checked; } });
+    return h("div", { class: "notice" }, h("p", {}, alikeIn(record)), h("p", { class: "meant" }, meant, h("label", { for: "meant" }, "This is another payment: pay it, too")), said);
+  }
+
+  /** Whether a payment like an earlier one is meant to be another one. */
+  #isMeant() {
+    if (!this.reviewed?.answer.alike || this.reviewed.meant) return true;
+    const said = this.step.querySelector("#meant-said");
+    say(said, "Say that it is another one, or go back.");
+    said.classList.add("wrong");
+    this.step.querySelector("#meant").focus();
+    return false;
+  }
+
+  /** `override` is a person's word about a held payment. */
   async #confirm(override = null) {
+    if (!override && !this.#isMeant()) return;
     const body = override ? this.sending.state.body : this.reviewed?.body;
-    if (!body) return;
+    if (body) await this.#send(body, override !== null, (plain) => this.sending.confirm(plain, override));
+  }
+
+  /** Does `send` with the body, unless a payment like it was made since it was `agreed` to. */
+  async #send(body, agreed, send) {
+    if (this.busy) return;
     const { override: _, ...plain } = body;
-    await this.sending.confirm(plain, override);
+    this.busy = "confirm";
+    this.#show();
+    try {
+      // Of two windows with one mail before them the second sees what the first has paid.
+      await alone(JSON.stringify([body.accountA, body.accountB, body.amount, body.currency]), async () => {
+        if (agreed || (await this.#isAsReviewed(plain))) await send(plain);
+      });
+    } finally {
+      this.busy = null;
+      this.#show();
+    }
     if (this.sending.phase === "unsent" && this.form.showErrors(this.sending.state.problem?.errors)) return;
     this.step.querySelector("h3")?.focus();
   }
 
+  /** Whether no payment like this one was made since the review; else it is shown, and asked about. */
+  async #isAsReviewed(body) {
+    const known = [this.reviewed?.answer.alike?.payment_id, this.sending.state.problem?.payment?.payment_id];
+    try {
+      const answer = await this.api.post("/review", body);
+      if (!answer.alike || known.includes(answer.alike.payment_id)) return true;
+      this.sending.changed();
+      this.reviewed = { body, answer };
+      say(this.told, "A payment like this was made since you reviewed it.");
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      say(this.told, `Not sent: ${error.message}`);
+    }
+    return false;
+  }
+
   #show() {
     const { phase } = this.sending;
-    this.form.locked = this.sending.locked || this.busy;
-    this.review.disabled = this.busy;
+    this.form.locked = this.sending.locked || this.busy !== null;
+    this.review.disabled = this.clear.disabled = this.busy !== null;
     const settledView = phase !== "editing";
     this.review.hidden = settledView || Boolean(this.reviewed);
     this.clear.hidden = settledView;
@@ -146,12 +190,13 @@ export class Pay {
       answer.remittance && h("p", { class: "quiet" }, `Message to the payee: ${answer.remittance}`),
       riskOf(answer),
       answer.held && h("p", { class: "notice" }, "At this risk the payment will be held, and you will be asked why it may go."),
+      answer.alike && this.#alike(answer.alike),
       h("p", { class: "quiet" }, answer.sandbox ? "It goes to the sandbox bank: no money moves." : "It goes to the bank: money moves."),
       h(
         "div",
         { class: "actions" },
-        h("button", { type: "button", class: "primary", "data-name": "confirm", onclick: () => this.#confirm() }, "Confirm and pay"),
-        h("button", { type: "button", class: "plain", onclick: () => this.#back() }, "Back to the form"),
+        h("button", { type: "button", class: "primary", "data-name": "confirm", disabled: this.busy !== null, onclick: () => this.#confirm() }, "Confirm and pay"),
+        h("button", { type: "button", class: "plain", disabled: this.busy !== null, onclick: () => this.#back() }, "Back to the form"),
       ),
     ];
   }
@@ -196,7 +241,7 @@ export class Pay {
         "div",
         { class: "actions" },
         h("button", { type: "button", class: "primary danger", onclick: pay }, "Pay all the same"),
-        h("button", { type: "button", class: "plain", onclick: () => this.#edit() }, "Back to the form"),
+        h("button", { type: "button", class: "plain", disabled: this.busy !== null, onclick: () => this.#edit() }, "Back to the form"),
       ),
     ];
   }
@@ -210,8 +255,8 @@ export class Pay {
       h(
         "div",
         { class: "actions" },
-        h("button", { type: "button", class: "primary", onclick: () => this.sending.again() }, "Send it again"),
-        h("button", { type: "button", class: "plain", onclick: () => this.#edit() }, "Back to the form"),
+        h("button", { type: "button", class: "primary", disabled: this.busy !== null, onclick: () => this.#send(this.sending.state.body, false, () => this.sending.again()) }, "Send it again"),
+        h("button", { type: "button", class: "plain", disabled: this.busy !== null, onclick: () => this.#edit() }, "Back to the form"),
       ),
     ];
   }
@@ -224,7 +269,7 @@ export class Pay {
       this.#words(),
       problem && h("p", { class: "notice" }, problem.error),
       h("p", {}, "The payment may be booked. Do not pay it in another way: ", stale ? "asking again repeats it under its own key, which the bank books once." : "this page goes on asking, under the same key, which the bank books once."),
-      record && this.#record(record),
+      record && factsOf(record),
       h(
         "div",
         { class: "actions" },
@@ -240,7 +285,7 @@ export class Pay {
     return [
       heading(settled ? "Paid" : "The bank has the payment"),
       this.#words(),
-      this.#record(record),
+      factsOf(record),
       !settled && h("p", { class: "quiet" }, "This page follows it until it is settled."),
       problem && h("p", { class: "notice" }, problem.error),
       this.#next(),
@@ -254,7 +299,7 @@ export class Pay {
       heading("Refused: no money moved"),
       this.#words(),
       (problem?.error || why) && h("p", { class: "notice wrong" }, problem?.error ?? why),
-      this.#record(record),
+      factsOf(record),
       this.#next(),
     ];
   }
@@ -273,20 +318,6 @@ export class Pay {
   #words() {
     const body = this.sending.state.body;
     return h("p", { class: "words" }, `${grouped(body.amount)} ${body.currency ?? ""} to `, h("strong", {}, body.accountA), " from ", h("strong", {}, body.accountB));
-  }
-
-  #record(record) {
-    const bank = record.bank_status && `${record.bank_status}${BANK_SAYS[record.bank_status] ? `: ${BANK_SAYS[record.bank_status]}` : ""}`;
-    const facts = [
-      ["State", h("span", { class: `state state-${record.state}` }, record.state)],
-      ["Bank's reference", record.bank_reference ?? "none yet"],
-      ["Bank's status", bank ?? "none yet"],
-      ["Our payment", h("code", {}, record.payment_id)],
-      ["Last change", when(record.updated_at)],
-      record.note?.override && ["Let through because", record.note.override.reason],
-      record.sandbox && ["Bank", "the sandbox: no money moved"],
-    ];
-    return h("dl", { class: "facts" }, facts.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   }
 }
 

@@ -5,8 +5,8 @@
 // sends to the bank once.
 
 import { ApiError } from "./api.js";
+import { isSettled } from "./record.js";
 
-export const FINAL = new Set(["ACSC", "ACCC", "RJCT", "CANC"]);
 const NAME = "payment";
 const ASK_AFTER_S = 2;
 const ASK_AT_LEAST_EVERY_S = 30;
@@ -27,8 +27,7 @@ export class Sending extends EventTarget {
   /** Takes up what a reload or a restart interrupted. */
   resume() {
     if (this.state.phase === "sending") this.#become({ phase: "unknown", doubt: true });
-    if (this.state.phase === "unknown") this.#later(0);
-    if (this.state.phase === "made" && !this.settled) this.#later(0);
+    if (isUnderWay(this.state)) this.#later(0);
   }
 
   get phase() {
@@ -42,9 +41,7 @@ export class Sending extends EventTarget {
 
   /** Whether nothing more will come of this payment. */
   get settled() {
-    const record = this.state.record;
-    if (this.phase === "refused" || record?.state === "rejected") return true;
-    return this.phase === "made" && FINAL.has(record?.bank_status);
+    return settled(this.state);
   }
 
   /** Whether a person has to say once more that it may be repeated. */
@@ -179,6 +176,15 @@ export class Sending extends EventTarget {
   #tell() {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+/** Whether something is still to come of a payment that was kept like this. */
+export function isUnderWay(kept) {
+  return ["sending", "unknown"].includes(kept?.phase) || (kept?.phase === "made" && !settled(kept));
+}
+
+function settled({ phase, record }) {
+  return phase === "refused" || (phase === "made" && isSettled(record)) || record?.state === "rejected";
 }
 
 function fresh() {

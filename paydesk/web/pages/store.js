@@ -2,14 +2,15 @@
 
 export class Store {
   /** `area`: sessionStorage on the desk; the extension has one that outlives its panel. */
-  constructor(area) {
+  constructor(area, prefix = "paydesk") {
     this.area = area;
+    this.prefix = prefix;
   }
 
   /** What was kept under `name`, or null. */
   get(name) {
     try {
-      return JSON.parse(this.area.getItem(`paydesk.${name}`));
+      return JSON.parse(this.area.getItem(`${this.prefix}.${name}`));
     } catch {
       return null;
     }
@@ -18,7 +19,7 @@ export class Store {
   /** Keeps `value`; false where the browser has no room or keeps nothing at all. */
   set(name, value) {
     try {
-      this.area.setItem(`paydesk.${name}`, JSON.stringify(value));
+      this.area.setItem(`${this.prefix}.${name}`, JSON.stringify(value));
       return true;
     } catch {
       return false;
@@ -27,7 +28,7 @@ export class Store {
 
   remove(name) {
     try {
-      this.area.removeItem(`paydesk.${name}`);
+      this.area.removeItem(`${this.prefix}.${name}`);
     } catch {
       // What cannot be kept need not be forgotten.
     }
