@@ -32,9 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = item.path.stem.removeprefix("test_")
         kind = name.partition("_")[0]
-        group = {"rolling": "image", "extension": "desk"}.get(
-            kind, kind if kind == "stream" else name
-        )
+        group = {"rolling": "image"}.get(kind, kind if kind == "stream" else name)
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -121,6 +121,21 @@ def desk_service(trained: Trained, home: Path, settings: dict[str, str]) -> Iter
     with running_sandbox(home, SandboxOptions(settles_after_s=0.0)) as bank:
         reached = bank_environment(bank, read_timeout_s=10.0, deadline_s=25.0)
         yield Bank(Service(trained, home, {**reached, **settings}), bank)
+
+
+def scorer(name: str, state: str = "scoring") -> dict[str, Any]:
+    """What a scorer of a stream says of itself."""
+    return {
+        "group": "bank.scorers",
+        "name": name,
+        "topic": "bank.transactions",
+        "state": state,
+        "decisions": 48_210,
+        "dead_letters": 2,
+        "waiting": 12,
+        "per_second": 1510.5,
+        "to_alert_ms": 61,
+    }
 
 
 def payee() -> str:

@@ -22,6 +22,7 @@ from desk_browser import (
     payee,
     pictures,
     press,
+    scorer,
     window,
 )
 from playwright.sync_api import Browser, Page, expect
@@ -265,6 +266,27 @@ def test_the_monitor_shows_decisions_as_they_come(browser: Browser, desk: Bank) 
         page.get_by_role("searchbox", name="Transaction").fill("never")
         page.keyboard.press("Enter")
         expect(page.locator(".result")).to_contain_text("was never scored here")
+
+
+def test_the_monitor_shows_who_scores_streams(browser: Browser, desk: Bank) -> None:
+    with window(browser, f"{desk.service.url}/#monitor") as opened, desk.service.client() as client:
+        page = opened.page
+        expect(page.locator("tr.decision, .empty").first).to_be_visible()
+        streams = page.get_by_role("region", name="Streams")
+        expect(streams).to_be_hidden()
+        for name in ("one", "two"):
+            assert client.post("/stream/scorers", json=scorer(name)).status_code == 204
+        expect(streams.locator(".note")).to_have_text("3,021 a second, 24 waiting")
+        row = streams.locator("tr", has_text="two of bank.scorers")
+        for text in ("bank.transactions", "scoring", "12", "61 ms", "48,210"):
+            expect(row).to_contain_text(text)
+        stopped = scorer("two", "stopped")
+        assert client.post("/stream/scorers", json=stopped).status_code == 204
+        expect(row).to_contain_text("stopped")
+        # The other says no more, as if it had been killed.
+        expect(streams.locator(".note")).to_have_text("Nobody scores just now.", timeout=20_000)
+        expect(streams.locator("tr", has_text="one of")).to_contain_text("not heard of for 1")
+        opened.accessible()
 
 
 @pytest.mark.parametrize(("size", "scheme"), [("phone", "dark"), ("desktop", "light")])

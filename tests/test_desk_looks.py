@@ -11,6 +11,7 @@ from desk_browser import (
     Size,
     payee,
     press,
+    scorer,
     sign_in,
     window,
 )
@@ -68,7 +69,12 @@ def test_every_screen_is_readable_for_everyone(
         press(page, "Score it")
         expect(page.locator(".answer .risk")).to_be_visible()
         look("try")
+        with guarded.desk.service.client() as client:
+            key = {"Authorization": f"Bearer {guarded.paying}"}
+            for told in (scorer("eu-1"), scorer("eu-2", "stopped")):
+                assert client.post("/stream/scorers", json=told, headers=key).status_code == 204
         page.get_by_role("link", name="Monitor").click()
+        expect(page.get_by_role("region", name="Streams")).to_contain_text("1,511 a second")
         expect(page.locator("canvas")).to_have_count(2)
         page.locator("tr.decision button").first.click()
         page.get_by_role("searchbox", name="Transaction").fill("TX002")

@@ -26,6 +26,7 @@ from paydesk.risk.forest import Forest
 from paydesk.risk.rules import RuleBook
 from paydesk.risk.scorer import Scorer
 from paydesk.storage.database import connect
+from paydesk.storage.stream_scorers import heard_scorers
 from training.transactions import simulate
 
 pytest_plugins = ["stream_fixtures", "payments_fixtures"]
@@ -275,6 +276,10 @@ def test_two_scorers_and_a_kill_on_postgresql(
     scorers = [stream.start("score", "--name", name, "--most", "500") for name in ("one", "two")]
     decisions = stream.decisions(len(records))
     assert [stream.end(scorer) for scorer in scorers] == [0, 0], stream.said()
+    told = {one.name: one for one in heard_scorers(connect(postgres_url))}
+    assert {one.state for one in told.values()} == {"stopped"}
+    assert sum(one.decisions for one in told.values()) <= len(records)
+    assert sum(one.waiting for one in told.values()) == 0
     assert sorted(one["tx_id"] for one in decisions) == sorted(expected)
     for decision in decisions:
         assert_the_same(decision, expected[decision["tx_id"]])
@@ -317,6 +322,11 @@ def test_the_same_decisions_via_api(stream: Stream, running: Running, trained: T
         for decision in decisions:
             assert_the_same(decision, expected[decision["tx_id"]])
         assert client.get("/stats").json()["total"] == before + 3_000
+        (told,) = client.get("/stream/scorers").json()["scorers"]
+        assert told["topic"] == stream.topic("transactions")
+        assert told["state"] == "stopped"
+        assert 0 < told["decisions"] <= 3_000
+        assert told["waiting"] == 0
         some = decisions[17]
         found = client.get(f"/transaction/{some['tx_id']}").json()
         assert found["decision_id"] == some["decision_id"]
@@ -389,6 +399,7 @@ def test_simulated_transactions_are_the_same_for_the_same_seed(stream: Stream) -
         (["alerts"], {"PAYDESK_BROKERS": "127.0.0.1:1"}, "PAYDESK_BROKERS"),
         (["produce", "nope.csv"], {}, "nope.csv"),
         (["score", "--metrics", "9464"], {}, "HOST:PORT"),
+        (["score", "--name", "a" * 256], {}, "The name of a scorer"),
         (["dead", "show"], {"PAYDESK_KAFKA_FILE": "nope"}, "PAYDESK_KAFKA_FILE"),
         (["score"], {"PAYDESK_RULES_FILE": "nope.toml"}, "nope.toml"),
     ],

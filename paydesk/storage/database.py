@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -27,6 +29,7 @@ _POSTGRES = {
     "options": f"-c lock_timeout={_BUSY_MS}",
 }
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
+_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _WRITES = {"paydesk_writes": True}
 _MIGRATION_LOCK = 0x70617964
 
@@ -114,6 +117,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with engine.connect().execution_options(**_WRITES) as connection, connection.begin():
         yield connection
+
+
+def inserting(engine: Engine, table: Table) -> Any:
+    """An INSERT that may have an ON CONFLICT, which SQLAlchemy has a class a dialect for."""
+    return _INSERT[engine.dialect.name](table)
 
 
 def migrate(engine: Engine, *, may_migrate: bool = True) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from paydesk.storage.compiled import Compiled
-from paydesk.storage.database import answering
+from paydesk.storage.database import answering, inserting
 from paydesk.storage.tables import decision_counts, decision_totals
 
 SPANS_S = (14_400, 300)  # coarse to fine; the fine ones divide the coarse ones
@@ -17,8 +16,6 @@ TWENTIETHS = 20
 _SECOND_US = 1_000_000
 _FINE_US = SPANS_S[-1] * _SECOND_US
 _KEY = ("span_s", "span_us", "level", "twentieth")
-# Alike, and without a name in common.
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +30,8 @@ class DecisionTally:
     """Adds decisions to the counts, within the transaction that writes them."""
 
     def __init__(self, engine: Engine) -> None:
-        insert = _INSERT[engine.dialect.name]
-        self._totals = _adding(engine, insert, decision_totals, ("level",))
-        self._counts = _adding(engine, insert, decision_counts, _KEY)
+        self._totals = _adding(engine, decision_totals, ("level",))
+        self._counts = _adding(engine, decision_counts, _KEY)
 
     def add(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Counts `rows` (columns of `decisions`), of which there is at least one."""
@@ -69,8 +65,8 @@ class DecisionTally:
         )
 
 
-def _adding(engine: Engine, insert: Any, table: Table, key: tuple[str, ...]) -> Compiled:
-    fresh = insert(table)
+def _adding(engine: Engine, table: Table, key: tuple[str, ...]) -> Compiled:
+    fresh = inserting(engine, table)
     added = fresh.on_conflict_do_update(
         index_elements=key,
         set_={"decisions": table.c.decisions + fresh.excluded.decisions},

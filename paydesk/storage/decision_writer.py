@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from paydesk.storage.compiled import Compiled
+from paydesk.storage.database import inserting
 from paydesk.storage.decision_counts import DecisionTally
 from paydesk.storage.tables import SOURCE_KNOWN, decisions
 
@@ -15,14 +15,13 @@ _PLAIN = tuple(name for name in COLUMNS if name != "source")
 # What a transaction is to the log.
 _TRANSACTION = ("tx_id", "amount", "hour", "category", "store", "customer_id")
 _ASKED_AT_ONCE = 500
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class DecisionWriter:
     """Writes within the caller's transaction."""
 
     def __init__(self, engine: Engine) -> None:
-        once = _INSERT[engine.dialect.name](decisions).on_conflict_do_nothing(
+        once = inserting(engine, decisions).on_conflict_do_nothing(
             index_elements=["source"], index_where=SOURCE_KNOWN
         )
         self._plain = Compiled(engine, insert(decisions), _PLAIN)

@@ -192,3 +192,12 @@ jobs = Table(
     Column("takes", SmallInteger, nullable=False, comment="begun since the last progress"),
     Column("error", Text),
 )
+
+stream_scorers = Table(
+    "stream_scorers",
+    metadata,
+    Column("group_name", Text, primary_key=True),
+    Column("name", Text, primary_key=True, comment="one of its group"),
+    Column("heard_at_us", BigInteger, nullable=False),
+    Column("report", Text, nullable=False, comment="JSON"),
+)

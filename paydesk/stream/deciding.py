@@ -1,6 +1,7 @@
 """The decision about each transaction of a batch: in this process, once it is in the log."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,9 +9,15 @@ from sqlalchemy import Engine, Row
 
 from paydesk.errors import PaydeskError
 from paydesk.risk.scorer import Scorer
-from paydesk.storage.database import answering, now_us, writing
+from paydesk.storage.database import (
+    DatabaseUnavailableError,
+    answering,
+    now_us,
+    writing,
+)
 from paydesk.storage.decision_writer import DecisionWriter, is_about
 from paydesk.storage.identifiers import new_ids
+from paydesk.storage.stream_scorers import ScorerReport, report_scorer
 from paydesk.stream.log_rows import log_rows
 from paydesk.stream.messages import Refusal, Taken
 
@@ -41,6 +48,9 @@ class Decider(Protocol):
         TryAgainError when the log cannot be had: the batch is to be tried again.
         """
 
+    def report(self, report: ScorerReport) -> None:
+        """Tells the monitor, if that can be had just now."""
+
     def close(self) -> None:
         """Lets go of what it holds."""
 
@@ -68,6 +78,11 @@ class InProcess:
                 if (there := earlier.get(row["source"])) is not None:
                     _take_over(decided, place, row, there)
         return decided
+
+    def report(self, report: ScorerReport) -> None:
+        """The log's database has it."""
+        with suppress(DatabaseUnavailableError):
+            report_scorer(self._engine, report)
 
     def close(self) -> None:
         """Lets go of the database."""

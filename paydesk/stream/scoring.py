@@ -31,6 +31,7 @@ from paydesk.stream.kafka import (
 from paydesk.stream.letter import Letter
 from paydesk.stream.messages import Refusal
 from paydesk.stream.metrics import StreamMetrics
+from paydesk.stream.progress import Progress
 from paydesk.stream.topics import Topics
 
 _HIGH = int(Level.HIGH)
@@ -74,6 +75,7 @@ class StreamScorer:
         self._group = group
         self._decider = decider
         self._metrics = metrics
+        self._progress = Progress(group.group, group.name, topics.transactions)
         self._most = most
         self._tell = tell
 
@@ -85,9 +87,15 @@ class StreamScorer:
         topic_id = self._kafka.topic_id(topics.transactions)
         name, group = self._group.name, self._group.group
         self._tell(f"Scoring {topics.transactions} as {name} of {group}. Ctrl-C stops it.")
+        try:
+            self._sessions(stop, topic_id)
+        finally:
+            self._decider.report(self._progress.report("stopped"))
+
+    def _sessions(self, stop: Event, topic_id: str) -> None:
         pause_s = 0.0
         while not stop.is_set():
-            session = _Session(self._kafka, topics, self._group, topic_id)
+            session = _Session(self._kafka, self._topics, self._group, topic_id)
             try:
                 session.begin()
                 while not stop.is_set():
@@ -114,15 +122,20 @@ class StreamScorer:
             refusals = [*taken.refusals, *decided.refusals]
             alerts = session.commit(batch, decided, refusals)
             now_ms = time.time() * 1000
+            ages_s = [(now_ms - batch[place].timestamp()[1]) / 1000 for place in alerts]
             self._metrics.committed(
                 Counter(row["level"] for row in decided.rows.values()),
                 Counter(refusal.kind for refusal in refusals),
-                [(now_ms - batch[place].timestamp()[1]) / 1000 for place in alerts],
+                ages_s,
                 replayed=decided.replayed,
                 took_s=time.monotonic() - began,
             )
+            self._progress.committed(len(decided.rows), len(refusals), ages_s)
         if (lags := session.lags()) is not None:
             self._metrics.lags(lags)
+            self._progress.waits(sum(lags.values()))
+        if self._progress.is_due:
+            self._decider.report(self._progress.report("scoring"))
 
 
 class _Session:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -10,6 +11,7 @@ import orjson
 from pydantic import ValidationError
 
 from paydesk.risk.transaction import Decision, Level
+from paydesk.storage.stream_scorers import ScorerReport
 from paydesk.stream.deciding import Decided, TryAgainError
 from paydesk.stream.kafka import StreamError
 from paydesk.stream.messages import Kind, Refusal, Taken
@@ -17,6 +19,7 @@ from paydesk.stream.messages import Kind, Refusal, Taken
 MOST_AT_ONCE = 500  # messages in a batch: all their answers are waited for
 _IN_FLIGHT = 64
 _PATIENCE_S = 60.0
+_REPORTED_WITHIN = aiohttp.ClientTimeout(total=2)
 _LONGEST_WAIT_S = 10.0
 _REFUSED: Mapping[int, Kind] = {400: "invalid", 413: "too_long", 422: "conflict"}
 _NOT_LET_IN = {401, 403}
@@ -42,6 +45,10 @@ class ViaApi:
         """Raises TryAgainError, and StreamError where the service does not let this scorer in."""
         return self._runner.run(self._decide(taken, values, sources))
 
+    def report(self, report: ScorerReport) -> None:
+        """The service has it."""
+        self._runner.run(self._report(report))
+
     def close(self) -> None:
         """Closes the connections."""
         self._runner.run(self._session.close())
@@ -53,6 +60,17 @@ class ViaApi:
             connector=aiohttp.TCPConnector(limit=_IN_FLIGHT),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30),
         )
+
+    async def _report(self, report: ScorerReport) -> None:
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with self._session.post(
+                f"{self._base}/stream/scorers",
+                data=report.model_dump_json(),
+                headers=self._headers,
+                allow_redirects=False,
+                timeout=_REPORTED_WITHIN,
+            ) as answer:
+                await answer.read()
 
     async def _decide(
         self, taken: Taken, values: Sequence[bytes], sources: Sequence[str]

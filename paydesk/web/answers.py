@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from paydesk.payments.payment import PaymentRecord
 from paydesk.risk.transaction import Decision
+from paydesk.storage.stream_scorers import HeardScorer
 
 MOST_CHARACTERS = 200_000
 LevelName = Literal["LOW", "MEDIUM", "HIGH", "CRITICAL"]
@@ -120,6 +121,12 @@ class Counts(BaseModel):
     step_s: int = Field(description="Seconds that a step of `over_time` has.")
     over_time: list[CountsAt]
     by_probability: list[CountsFrom]
+
+
+class StreamScorers(BaseModel):
+    """Those that score a stream, by group and name, each as it last said of itself."""
+
+    scorers: list[HeardScorer]
 
 
 class MailText(BaseModel):

@@ -31,6 +31,12 @@ from paydesk.storage.decision_writer import is_about
 from paydesk.storage.identifiers import new_id
 from paydesk.storage.jobs import Kind
 from paydesk.storage.payment_states import payments_by_state
+from paydesk.storage.stream_scorers import (
+    HeardScorer,
+    ScorerReport,
+    heard_scorers,
+    report_scorer,
+)
 from paydesk.web import counts, decision_table, holding
 from paydesk.web.answers import Email
 from paydesk.web.bulk import Bulk
@@ -269,6 +275,14 @@ class Application:
     async def counts(self, window: str) -> dict[str, Any]:
         """Decisions of the window until now, by level, over time and by probability."""
         return await self._look_ups.run(counts.counts, self._engine, window, now_us())
+
+    async def stream_scorers(self) -> list[HeardScorer]:
+        """Those that score a stream, as they last said of themselves."""
+        return await self._look_ups.run(heard_scorers, self._engine)
+
+    async def report_scorer(self, report: ScorerReport) -> None:
+        """Keeps what a scorer of a stream says of itself."""
+        await self._look_ups.run(report_scorer, self._engine, report)
 
     async def health(self) -> dict[str, Any]:
         """Raises DatabaseUnavailableError when the log cannot be read."""

@@ -12,6 +12,7 @@ from paydesk.entities.schema import Reading
 from paydesk.payments.payment import PaymentPage, PaymentRecord
 from paydesk.risk.transaction import Decision, ScoredTransaction
 from paydesk.storage.jobs import Kind
+from paydesk.storage.stream_scorers import ScorerReport
 from paydesk.web import answers, handlers
 from paydesk.web.answers import Email
 from paydesk.web.application import Application
@@ -122,6 +123,18 @@ _COUNTS: dict[str, Any] = {
     "step_s": 1800,
     "over_time": [{"at": "2026-03-01T03:00:00+00:00", **_STATS["by_level"]}],
     "by_probability": [{"probability": 0.95, **_STATS["by_level"]}],
+}
+_SCORER: dict[str, Any] = {
+    "group": "paydesk.scorers",
+    "name": "scorer-1",
+    "topic": "paydesk.transactions",
+    "state": "scoring",
+    "decisions": 48_000,
+    "dead_letters": 2,
+    "waiting": 12,
+    "per_second": 1510.5,
+    "to_alert_ms": 61,
+    "heard_s_ago": 1.2,
 }
 _REVIEW: dict[str, Any] = {
     "amount": "1250.00",
@@ -338,6 +351,24 @@ CONTRACT: dict[str, dict[str, Operation]] = {
             Answer("Totals.", answers.Stats, example=_STATS),
             errors=(503, 504),
         )
+    },
+    "/stream/scorers": {
+        "GET": Operation(
+            handlers.stream_scorers,
+            "score",
+            "Those that scored a stream in the last day, whatever process they are.",
+            Answer("The scorers.", answers.StreamScorers, example={"scorers": [_SCORER]}),
+            errors=(503, 504),
+        ),
+        "POST": Operation(
+            handlers.report_scorer,
+            "score",
+            "What a scorer of a stream, which has no database, says of itself.",
+            Answer("It is kept in place of the last report.", media=()),
+            body=ScorerReport,
+            status=204,
+            errors=(503, 504),
+        ),
     },
     "/predict": {
         "POST": Operation(

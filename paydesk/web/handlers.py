@@ -13,8 +13,9 @@ from paydesk.payments.errors import IdempotencyKeyInvalidError
 from paydesk.payments.office import is_key
 from paydesk.risk.transaction import ScoredTransaction
 from paydesk.storage.jobs import Kind
+from paydesk.storage.stream_scorers import ScorerReport
 from paydesk.web import metrics, pages
-from paydesk.web.answers import Email
+from paydesk.web.answers import Email, StreamScorers
 from paydesk.web.application import Application
 from paydesk.web.bodies import read_json, read_model
 from paydesk.web.errors import BadRequestError, problem
@@ -96,6 +97,17 @@ async def remove_score_job(request: Request, application: Application) -> Respon
 async def remove_predict_job(request: Request, application: Application) -> Response:
     """Ends a job of e-mails, and removes it."""
     return await _removed(request, application, "predict")
+
+
+async def stream_scorers(_request: Request, application: Application) -> Response:
+    """Those that score a stream."""
+    return _model(StreamScorers(scorers=await application.stream_scorers()))
+
+
+async def report_scorer(request: Request, application: Application) -> Response:
+    """A scorer's report in."""
+    await application.report_scorer(await read_model(request, ScorerReport))
+    return Response(status_code=204)
 
 
 async def predict(request: Request, application: Application) -> Response:

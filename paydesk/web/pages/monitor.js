@@ -5,6 +5,7 @@ import { LEVELS, LevelChart } from "./charts.js";
 import { h, put, say, when } from "./dom.js";
 import { Repeated } from "./repeated.js";
 import { badge, percent, riskOf } from "./risk.js";
+import { Streams } from "./streams.js";
 
 const DECISIONS_EVERY_S = 3;
 const CHARTS_EVERY_S = 15;
@@ -29,11 +30,12 @@ export class Monitor {
     this.trouble = h("p", { class: "notice wrong", hidden: true });
     this.overTime = new LevelChart({ title: "Decisions over time", first: "From" });
     this.byProbability = new LevelChart({ title: "Fraud probability", first: "From", compressed: true });
+    this.streams = new Streams();
     this.list = h("tbody", {});
     this.empty = h("p", { class: "quiet empty" }, "No decisions yet. Try a transaction, or send one to /score.");
     this.more = h("button", { type: "button", class: "plain", hidden: true, onclick: () => this.#older() }, "Older decisions");
     this.result = h("div", { class: "result", "aria-live": "polite" });
-    this.element = h("div", { class: "monitor" }, this.#head(), this.trouble, this.news, h("div", { class: "charts" }, this.overTime.element, this.byProbability.element), this.#decisions());
+    this.element = h("div", { class: "monitor" }, this.#head(), this.trouble, this.news, h("div", { class: "charts" }, this.overTime.element, this.byProbability.element), this.streams.element, this.#decisions());
   }
 
   show() {
@@ -49,13 +51,15 @@ export class Monitor {
     try {
       const query = this.#query();
       const chart = Date.now() - this.charted > CHARTS_EVERY_S * 1000;
-      const [stats, page, counts] = await Promise.all([
+      const [stats, page, streams, counts] = await Promise.all([
         this.api.get("/stats", { quiet: true }),
         this.api.get(`/decisions?${query}`, { quiet: true }),
+        this.api.get("/stream/scorers", { quiet: true }),
         chart ? this.api.get(`/decisions/counts?window=${this.window}`) : null,
       ]);
       if (query === this.#query()) this.#take(page);
       this.#count(stats);
+      this.streams.show(streams.scorers);
       if (counts) {
         this.charted = Date.now();
         await this.#chart(counts);

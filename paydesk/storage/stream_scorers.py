@@ -1,0 +1,73 @@
+"""What each scorer of a stream last said of itself."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Engine, select
+
+from paydesk.storage.database import answering, inserting, now_us, writing
+from paydesk.storage.tables import stream_scorers
+
+_FORGOTTEN_AFTER_US = 24 * 3600 * 1_000_000
+_MOST = 100
+_Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class ScorerReport(BaseModel):
+    """One scorer of a stream; its counts are those since it began."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group: _Name
+    name: _Name
+    topic: _Name
+    state: Literal["scoring", "stopped"]
+    decisions: _Count
+    dead_letters: _Count
+    waiting: _Count = Field(description="Messages of its partitions that are not scored yet.")
+    per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="Decisions since its last report."
+    )
+    to_alert_ms: _Count | None = Field(
+        description="From a message to its alert's commit, the slowest since the last report."
+    )
+
+
+class HeardScorer(ScorerReport):
+    """A scorer, and how long ago it said so."""
+
+    heard_s_ago: float = Field(description="Seconds; a scorer reports every two.")
+
+
+def report_scorer(engine: Engine, report: ScorerReport) -> None:
+    """Keeps the report in place of the scorer's last one. Raises DatabaseUnavailableError."""
+    key = {"group_name": report.group, "name": report.name}
+    now = now_us()
+    said = {"heard_at_us": now, "report": report.model_dump_json()}
+    old = stream_scorers.c.heard_at_us < now - _FORGOTTEN_AFTER_US
+    put = inserting(engine, stream_scorers).values(key | said)
+    with answering(), writing(engine) as connection:
+        connection.execute(stream_scorers.delete().where(old))
+        connection.execute(put.on_conflict_do_update(index_elements=[*key], set_=said))
+
+
+def heard_scorers(engine: Engine) -> list[HeardScorer]:
+    """The scorers of the last day, a hundred at most, by group and name.
+
+    Raises DatabaseUnavailableError.
+    """
+    columns = stream_scorers.c
+    latest = select(stream_scorers).order_by(columns.heard_at_us.desc()).limit(_MOST)
+    with answering(), engine.connect() as connection:
+        rows = connection.execute(latest).all()
+    now = now_us()
+    found = [
+        HeardScorer(
+            **ScorerReport.model_validate_json(row.report).model_dump(),
+            heard_s_ago=round(max(now - row.heard_at_us, 0) / 1e6, 1),
+        )
+        for row in rows
+        if now - row.heard_at_us < _FORGOTTEN_AFTER_US
+    ]
+    return sorted(found, key=lambda scorer: (scorer.group, scorer.name))
