@@ -1,4 +1,4 @@
-"""The service alone, as `bentoml serve` runs it: any database, any number of workers."""
+"""The service alone: one process as in a container, or the workers of `bentoml serve`."""
 
 import json
 import signal
@@ -20,7 +20,10 @@ _READY_S = 90.0
 
 
 class Service:
-    """A running service; the context ends with a SIGTERM, after which nothing of it is left."""
+    """A running service; the context ends with a SIGTERM, after which nothing of it is left.
+
+    With a number of `workers`, BentoML's supervisor runs them.
+    """
 
     def __init__(
         self,
@@ -28,7 +31,7 @@ class Service:
         home: Path,
         settings: Mapping[str, str] | None = None,
         *,
-        workers: int = 1,
+        workers: int | None = None,
         port: int | None = None,
     ) -> None:
         self.home = home
@@ -38,9 +41,13 @@ class Service:
             **trained.environment,
             "PAYDESK_HOME": str(home),
             "PAYDESK_ACCESS": "local",
-            "BENTOML_CONFIG_OPTIONS": f"services.paydesk.workers={workers}",
+            "BENTOML_CONFIG_OPTIONS": f"services.paydesk.workers={workers or 1}",
             **(settings or {}),
         }
+        self._command = [sys.executable, "-m", "paydesk", "run", "--port", str(self.port)]
+        if workers is not None:
+            served = ("bentoml", "serve", "service:Paydesk", "--host", "127.0.0.1")
+            self._command[2:4] = served
         self.log = home / "service.log"
         self._workers: set[psutil.Process] = set()
         remember_home(home)
@@ -57,10 +64,7 @@ class Service:
         """Starts it, and does not wait."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "bentoml", "serve", "service:Paydesk"),
-                    *("--host", "127.0.0.1", "--port", str(self.port)),
-                ],
+                self._command,
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

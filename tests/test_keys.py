@@ -46,7 +46,7 @@ def service(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_without_a_key_it_does_not_start_and_says_why(trained: Trained, tmp_path: Path) -> None:
-    service = Service(trained, tmp_path, {"PAYDESK_ACCESS": "keys"})
+    service = Service(trained, tmp_path, {"PAYDESK_ACCESS": "keys"}, workers=1)
     service.start()
     assert service.process.wait(60) == 1
     said = service.log.read_text("utf-8").splitlines()[-1]
@@ -69,7 +69,7 @@ def test_without_a_key_it_does_not_start_and_says_why(trained: Trained, tmp_path
 def test_a_wrong_setting_is_one_sentence_that_names_it(
     trained: Trained, tmp_path: Path, name: str, value: str
 ) -> None:
-    service = Service(trained, tmp_path, {name: value})
+    service = Service(trained, tmp_path, {name: value}, workers=1)
     service.start()
     assert service.process.wait(60) == 1
     assert (

@@ -63,9 +63,9 @@ def test_metrics_count_over_all_workers_by_template(trained: Trained, tmp_path: 
 def test_a_second_server_of_the_same_home_leaves_the_first_ones_metrics(
     trained: Trained, tmp_path: Path
 ) -> None:
-    with Service(trained, tmp_path) as first:
+    with Service(trained, tmp_path, workers=1) as first:
         httpx.post(f"{first.url}/score", json={"amount": 1})
-        with Service(trained, tmp_path) as second:
+        with Service(trained, tmp_path, workers=1) as second:
             httpx.post(f"{second.url}/score", json={"amount": 1})
             for service in (first, second):
                 page = httpx.get(f"{service.url}/metrics").text
@@ -82,7 +82,7 @@ def test_payments_are_counted_by_state(running: Running) -> None:
 def test_a_request_id_is_taken_over_if_sane_and_is_in_answer_problem_and_log(
     trained: Trained, tmp_path: Path
 ) -> None:
-    with Service(trained, tmp_path) as service:
+    with Service(trained, tmp_path, workers=1) as service:
         given = {"X-Request-ID": "order-17.a_B"}
         assert (
             httpx.get(f"{service.url}/stats", headers=given).headers["x-request-id"]
@@ -197,7 +197,7 @@ def test_a_sigterm_answers_and_commits_what_was_accepted_and_exits_0(
         stop.set()
         for client in clients:
             client.join()
-    with Service(trained, tmp_path) as again:
+    with Service(trained, tmp_path, workers=1) as again:
         total = httpx.get(f"{again.url}/stats").json()["total"]
     print(f"{len(acknowledged)} acknowledged, {total} in the log, broken {broken}")  # noqa: T201
     assert acknowledged

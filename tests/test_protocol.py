@@ -22,7 +22,7 @@ MEGABYTE = b"x" * 1_000_000
 
 @pytest.fixture(scope="module")
 def service(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(trained, tmp_path_factory.mktemp("protocol")) as service:
+    with Service(trained, tmp_path_factory.mktemp("protocol"), workers=1) as service:
         yield service
 
 
