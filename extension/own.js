@@ -9,20 +9,25 @@ import { Store } from "./store.js";
 
 const MINE = "paydesk.place"; // in sessionStorage: a reload comes back to its place
 
-/** The panel's own store: of a payment that is under way and in no other panel, else the first free. */
+/** The panel's own store: its window's of before, one that somebody left with something, or a new one. */
 export async function ownStore() {
   const mine = sessionStorage.getItem(MINE);
   if (mine !== null && (await holdAgain(mine))) return storeAt(mine);
-  for (const place of places()) {
+  const { id } = await chrome.windows.getCurrent();
+  const { places: known = {} } = await chrome.storage.session.get("places");
+  for (const place of places(known[id])) {
     if (!(await hold(place))) continue;
     sessionStorage.setItem(MINE, place);
+    await chrome.storage.session.set({ places: { ...known, [id]: place } });
     return storeAt(place);
   }
 }
 
-function* places() {
-  const kept = Object.keys(localStorage).map((name) => name.match(/^paydesk\.(\d+)\.payment$/)?.[1]).filter(Boolean);
+function* places(before) {
+  if (before !== undefined) yield before;
+  const kept = [...new Set(Object.keys(localStorage).map((name) => name.match(/^paydesk\.(\d+)\./)?.[1]).filter(Boolean))];
   yield* kept.filter((place) => isUnderWay(storeAt(place).get("payment")));
+  yield* kept.filter((place) => storeAt(place).get("mail")?.text);
   for (let place = 0; ; place += 1) yield String(place);
 }
 

@@ -1,6 +1,8 @@
 """From the review to the bank's word: every payment once, whatever happens in between."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from desk_browser import (
@@ -20,6 +22,15 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 pytest_plugins = ["desk_fixtures"]
 
+_RECORD = {
+    "payment_id": "01990a6e-7c1e-7b0a-9d5e-2f6c8a1b3c4e",
+    "state": "sent",
+    "bank_reference": None,
+    "bank_status": None,
+    "updated_at": "2026-03-01T10:00:00Z",
+    "note": None,
+    "sandbox": True,
+}
 LOOKS: list[tuple[Input, Size, Scheme]] = [
     ("keyboard", "desktop", "light"),
     ("keyboard", "phone", "dark"),
@@ -261,9 +272,108 @@ def test_of_two_windows_with_one_payment_the_second_is_asked(browser: Browser, d
         first.route("**/payment", late)
         for page in (first, second):
             press(page, "Confirm and pay")
+        expect(second.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=40_000)
+        expect(first.get_by_role("heading", name="Another payment like this")).to_be_visible()
+        expect(first.locator(".step .notice")).to_contain_text("A payment like this was made")
+        opened.accessible()
+        first.reload()
+        expect(first.locator(".step .notice")).to_contain_text("A payment like this was made")
+        assert len(desk.booked(to)) == 1
+        press(first, "This is another: pay it, too", "keyboard")
         expect(first.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=40_000)
-        expect(second.locator(".told")).to_contain_text("was made since you reviewed it")
-        expect(second.locator(".step .notice")).to_contain_text("A payment like this was made")
+        assert len(desk.booked(to)) == 2
+
+
+def test_of_two_windows_with_a_held_payment_the_second_is_asked(
+    browser: Browser, guarded: Guarded
+) -> None:
+    with window(browser, guarded.desk.service.url) as opened:
+        to = payee()
+        first, second = opened.page, opened.page.context.new_page()
+        second.goto(guarded.desk.service.url)
+        for page in (first, second):
+            sign_in(page, guarded.paying)
+            fill(page, to, "9,000.00")
+            press(page, "Review the payment")
+            press(page, "Confirm and pay")
+            expect(page.get_by_role("heading", name="Held: this payment")).to_be_visible()
+            page.get_by_label("Why it may go").fill("the annual premium")
+        second.reload()
+        expect(second.get_by_label("Why it may go")).to_have_value("the annual premium")
+        press(first, "Pay all the same")
+        expect(first.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=40_000)
+        press(second, "Pay all the same")
+        expect(second.get_by_role("heading", name="Another payment like this")).to_be_visible()
+        assert len(guarded.desk.booked(to)) == 1
+        # A reason is for one payment.
+        press(first, "New payment")
+        fill(first, payee(), "9,100.00")
+        press(first, "Review the payment")
+        press(first, "Confirm and pay")
+        expect(first.get_by_label("Why it may go")).to_have_value("")
+
+
+def test_a_payment_that_came_while_another_was_not_known_is_asked_about(
+    browser: Browser, desk: Bank
+) -> None:
+    with window(browser, desk.service.url) as opened:
+        page = opened.page
+        to = payee()
+        fill(page, to)
+        press(page, "Review the payment")
+        page.route("**/payment", lambda route: route.abort())  # The service hears nothing of it.
+        press(page, "Confirm and pay")
+        expect(page.get_by_role("heading", name="Not known yet whether")).to_be_visible()
+        # The next mail is read meanwhile, for the next payment.
+        page.get_by_role("textbox", name="Mail").fill(MAIL.format(payee="Harper Ltd"))
+        expect(page.locator(".mail [role=status]")).to_contain_text("fields found")
+        with desk.service.client() as client:
+            body = {"accountA": to, "accountB": "Contoso GmbH", "amount": "12.50"}
+            assert client.post("/payment", json={**body, "currency": "EUR"}).status_code == 201
+        page.unroute("**/payment")
+        expect(page.get_by_role("heading", name="Another payment like this")).to_be_visible(
+            timeout=40_000
+        )
+        press(page, "This is another: pay it, too")
+        expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=40_000)
+        assert len(desk.booked(to)) == 2
+        press(page, "New payment")
+        expect(page.get_by_role("textbox", name="Payee who is paid")).to_have_value("Harper Ltd")
+
+
+def test_what_is_no_answer_and_what_was_not_sent_on_is_sent_again(
+    browser: Browser, desk: Bank
+) -> None:
+    answers: list[Any] = [
+        (200, None),
+        (200, {"state": "accepted"}),
+        # Another request of the same payment is under way, and then could not send it on.
+        (409, {"error": "It is being sent.", "request_id": "r", "payment": {**_RECORD}}),
+    ]
+    with window(browser, desk.service.url) as opened:
+        page = opened.page
+
+        def odd(route: Route) -> None:
+            if not answers:
+                route.continue_()
+                return
+            status, body = answers.pop(0)
+            route.fulfill(status=status, body=json.dumps(body), content_type="application/json")
+
+        page.route("**/payment", odd)
+        page.route(
+            "**/payment/*", lambda route: route.fulfill(json={**_RECORD, "state": "recorded"})
+        )
+        to = payee()
+        fill(page, to)
+        press(page, "Review the payment")
+        press(page, "Confirm and pay")
+        expect(page.get_by_role("heading", name="Not known yet whether")).to_be_visible()
+        expect(page.locator(".step .notice")).to_contain_text("no payment of Paydesk")
+        page.wait_for_function("() => document.querySelector('.step .facts')", timeout=40_000)
+        page.unroute("**/payment/*")
+        expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=60_000)
+        assert answers == []
         assert len(desk.booked(to)) == 1
 
 
@@ -306,9 +416,10 @@ def test_a_confirmation_without_a_connection_sends_nothing(browser: Browser, des
         expect(page.get_by_role("button", name="Confirm and pay")).to_be_visible()
         page.context.set_offline(True)
         press(page, "Confirm and pay")
-        expect(page.locator(".told")).to_contain_text("Not sent: This computer is offline")
+        expect(page.get_by_role("heading", name="Not sent")).to_be_visible()
+        expect(page.locator(".step .notice")).to_contain_text("This computer is offline")
         page.context.set_offline(False)
-        press(page, "Confirm and pay")
+        press(page, "Send it again")
         expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=40_000)
         assert len(desk.booked(to)) == 1
 

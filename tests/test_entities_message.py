@@ -10,7 +10,14 @@ _PLAIN = b"Content-Type: text/plain\r\n\r\nPay Ann"
 _PIECES = st.sampled_from(
     [
         *(b"Subject: ", b"Content-Type: text/plain; charset=", b"Content-Type: multipart/mixed; "),
-        *(b"Content-Transfer-Encoding: base64", b"Content-Disposition: a;", b"boundary=b", b"*0*="),
+        *(
+            b"Content-Transfer-Encoding: base64",
+            b"Content-Disposition: a;",
+            b"boundary",
+            b"*",
+            b"=b",
+        ),
+        *(b"boundary*=", b"charset*=", b"*0=", b"idna''", b"punycode''abc%ff", b"a%00b''", b"x;"),
         *(b"--b\r\n", b"--b--", b"\r\n", b"\r\n\r\n", b" ", b'"', b"(", b"=?utf-8?b?", b"?="),
         *(b"utf-16", b"idna", b"message/rfc822", b"text/html", b"<?xml", b"''%00"),
         *(b"\xff", b"\xed\xa0\x80"),
@@ -32,6 +39,23 @@ def test_no_bytes_at_all_raise_anything(pieces: list[bytes]) -> None:
     text = eml_to_text(b"".join(pieces))
     assert text.encode("utf-8").decode("utf-8") == text
     split_history(text)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        b"text/plain; charset*=utf-8''x; charset*0=y",
+        b"multipart/mixed; boundary*=utf-8''x; boundary*0=y",
+        b"multipart/mixed; boundary*=idna''abc",
+        b"multipart/mixed; boundary*=undefined''abc",
+        b"multipart/mixed; boundary*=punycode''abc%ff",
+        b"multipart/mixed; boundary*0*=idna''x",
+        b"multipart/mixed; boundary*=a%00b''x",
+    ],
+)
+def test_parameters_that_are_nonsense_are_none(kind: bytes) -> None:
+    text = eml_to_text(b"Subject: Pay\r\nContent-Type: " + kind + b"\r\n\r\nto Ann \xff\r\n")
+    assert text.startswith("Subject: Pay")
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,64 @@ def test_a_risk_that_has_grown_since_it_was_agreed_to_is_held_anew(
             let_through(order, _decision(present), named, floor, 2_000)
 
 
+def test_a_payment_like_it_that_nobody_has_seen_stands_in_the_way(
+    client: httpx.Client, bank: RunningSandbox
+) -> None:
+    form = {**_BODY, "amount": "10.00", "currency": "EUR"}
+
+    def pay(key: str, beside: str) -> httpx.Response:
+        body = {**form, "beside": beside}
+        return client.post("/payment", json=body, headers={"Idempotency-Key": key})
+
+    first = pay("one", "none")
+    assert first.status_code == 201
+    one = first.json()["payment_id"]
+    refused = pay("two", "none")
+    assert refused.status_code == 409
+    assert refused.json()["alike"]["payment_id"] == one
+    assert "payment" not in refused.json()
+    assert f'"beside": "{one}"' in refused.json()["error"]
+    assert len(client.get("/payments").json()["payments"]) == len(bank.books.bookings()) == 1
+    two = pay("two", one)
+    assert two.status_code == 201
+    # Who has seen the first has not seen the second; who has seen the second has seen enough.
+    assert pay("three", one).json()["alike"]["payment_id"] == two.json()["payment_id"]
+    assert pay("three", two.json()["payment_id"]).status_code == 201
+    # A repeat is the same payment, whatever its person has seen.
+    for beside in ("none", one):
+        again = pay("one", beside)
+        assert again.status_code == 201
+        assert again.json()["payment_id"] == one
+    nobodys = "01990a6e-7c1e-7b0a-9d5e-2f6c8a1b3c4e"
+    assert pay("four", nobodys).status_code == 409
+    assert pay("four", "nothing").status_code == 400
+    assert len(bank.books.bookings()) == 3
+
+
+def test_of_many_at_once_beside_none_one_is_paid(
+    client: httpx.Client, bank: RunningSandbox
+) -> None:
+    body = {**_BODY, "amount": "10.00", "beside": "none"}
+    with ThreadPoolExecutor(8) as callers:
+        keys = [{"Idempotency-Key": f"key-{n}"} for n in range(8)]
+        asked = [callers.submit(client.post, "/payment", json=body, headers=key) for key in keys]
+        statuses = sorted(one.result().status_code for one in asked)
+    assert statuses == [201] + [409] * 7
+    assert len(bank.books.bookings()) == 1
+
+
+def test_payments_in_one_state_are_listed_alone(client: httpx.Client, bank: RunningSandbox) -> None:
+    body = {**_BODY, "amount": "10.00"}
+    assert client.post("/payment", json=body).status_code == 201
+    bank.order("refused")
+    other = {**_BODY, "amount": "11.00"}
+    assert client.post("/payment", json=other).status_code == 422
+    (rejected,) = client.get("/payments?state=rejected").json()["payments"]
+    assert rejected["amount"] == "11.00"
+    assert client.get("/payments?state=unknown").json()["payments"] == []
+    assert client.get("/payments?state=lost").status_code == 400
+
+
 def test_a_review_names_an_earlier_payment_like_it(
     client: httpx.Client, bank: RunningSandbox, engine: Engine
 ) -> None:

@@ -24,6 +24,20 @@ class _EnoughError(Exception):
     """The message has more parts than are looked at."""
 
 
+class _Part(Message):
+    """A part whose parameters (RFC 2231) may be nonsense: then it has none."""
+
+    def get_boundary(self, failobj: Any = None) -> Any:
+        with suppress(LookupError, TypeError, ValueError):
+            return super().get_boundary(failobj)
+        return failobj
+
+    def get_content_charset(self, failobj: Any = None) -> Any:
+        with suppress(LookupError, TypeError, ValueError):
+            return super().get_content_charset(failobj)
+        return failobj
+
+
 class _ShortHeaders(Compat32):
     """Headers as plain text, as far as they are looked at."""
 
@@ -47,7 +61,9 @@ def subject_and_body(raw: bytes) -> tuple[str, str, bool]:
     if part is None:
         return _subject(message), "", False
     content = part.get_payload(decode=True)
-    body = _decoded(content, _charset(part)) if isinstance(content, bytes) else ""
+    body = (
+        _decoded(content, part.get_content_charset("utf-8")) if isinstance(content, bytes) else ""
+    )
     return _subject(message), body, part.get_content_type() == "text/html"
 
 
@@ -59,7 +75,7 @@ def _parsed(raw: bytes) -> Message:
         # The parser tries this once before it begins.
         if len(parts) > _MOST_PARTS:
             raise _EnoughError
-        parts.append(Message(policy))
+        parts.append(_Part(policy))
         return parts[-1]
 
     with suppress(_EnoughError):
@@ -72,22 +88,14 @@ def _texts(part: Message) -> Iterator[Message]:
     """Its texts in order, without what is attached."""
     if part.get_content_disposition() == "attachment":
         return
-    content = part.get_payload()
-    if isinstance(content, list):
+    if part.is_multipart():
         # A message within a message says what another one wrote.
         if part.get_content_maintype() == "multipart":
-            for inner in content:
+            for inner in part.get_payload():
                 assert isinstance(inner, Message)  # noqa: S101 (what a list of them holds)
                 yield from _texts(inner)
     elif part.get_content_type() in {"text/plain", "text/html"}:
         yield part
-
-
-def _charset(part: Message) -> str:
-    try:
-        return part.get_content_charset("utf-8")
-    except ValueError:  # It is itself in a character set that cannot be.
-        return "utf-8"
 
 
 def _subject(message: Message) -> str:

@@ -78,6 +78,19 @@ class DuplicatePaymentError(PaydeskError):
         )
 
 
+class PaymentAlikeError(PaydeskError):
+    """A payment of the same payee, payer, amount and currency that no person has seen yet."""
+
+    def __init__(self, alike: PaymentRecord) -> None:
+        self.alike = alike
+        super().__init__(
+            f"Nothing was sent: {alike.amount} {alike.currency} from {alike.debtor} to "
+            f"{alike.creditor} is payment {alike.payment_id} ({alike.state}, "
+            f"{alike.created_at:%Y-%m-%d %H:%M} UTC) by now. If this is another one, send it again "
+            f'with "beside": "{alike.payment_id}".'
+        )
+
+
 class PaymentRejectedError(PaydeskError):
     """Nothing moved and this payment never will; `replayed` says that this was told before."""
 

@@ -27,12 +27,19 @@ from paydesk.payments.approval import Approval
 from paydesk.payments.errors import (
     CursorInvalidError,
     OverrideInvalidError,
+    PaymentAlikeError,
     PaymentNotFoundError,
     PaymentSettledError,
     SettlementInvalidError,
 )
 from paydesk.payments.identity import BankIdentity
-from paydesk.payments.payment import PaymentEvent, PaymentPage, PaymentRecord, State
+from paydesk.payments.payment import (
+    NONE_SEEN,
+    PaymentEvent,
+    PaymentPage,
+    PaymentRecord,
+    State,
+)
 from paydesk.storage import tables
 from paydesk.storage.database import DatabaseUnavailableError, now_us, writing
 
@@ -70,7 +77,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Draft:
-    """A new payment, ready to be recorded; `amount` is text in the currency's own decimals."""
+    """A new payment, ready to be recorded; `amount` is text in the currency's own decimals.
+
+    `beside` is the id of the latest payment like it that a person has seen, `NONE_SEEN` where they
+    were shown none; None: nobody was asked.
+    """
 
     payment_id: str
     creditor: str
@@ -82,6 +93,7 @@ class Draft:
     sandbox: bool
     client_key: str | None = None
     approval: Approval | None = None
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,13 +152,16 @@ class Ledger:
 
         In the way stands one with the same client key, or, without a key, one of the same payee,
         payer, amount and currency that the bank may have, or that is not rejected and younger than
-        `window_s` seconds. Raises OverrideInvalidError when the draft's approval was used before.
+        `window_s` seconds. Raises OverrideInvalidError when the draft's approval was used before,
+        and PaymentAlikeError when there is such a one that is newer than what its person has seen.
         """
         with _writing(self._engine) as connection:
             _one_at_a_time(connection, draft)
             row = self._in_the_way(connection, draft, window_s)
             if row is not None:
                 return self._entry(connection, row), False
+            if (unseen := self._unseen(connection, draft, window_s)) is not None:
+                raise PaymentAlikeError(self._entry(connection, unseen).payment)
             approval = draft.approval
             if approval is not None:
                 _refuse_used(connection, approval)
@@ -469,6 +484,23 @@ class Ledger:
             (draft.creditor, draft.debtor), (draft.amount, draft.currency), window_s
         )
         return connection.execute(alike).one_or_none()
+
+    def _unseen(self, connection: Connection, draft: Draft, window_s: int) -> Row[Any] | None:
+        """The newest payment like this one, unless its person has seen it or a newer one."""
+        if draft.beside is None:
+            return None
+        alike = self._alike(
+            (draft.creditor, draft.debtor), (draft.amount, draft.currency), window_s
+        )
+        newest_first = alike.order_by(None).order_by(_payments.created_at_us.desc())
+        newest = connection.execute(newest_first).one_or_none()
+        if newest is None or newest.payment_id == draft.beside:
+            return None
+        if draft.beside == NONE_SEEN:
+            return newest
+        named = select(_payments.created_at_us).where(_payments.payment_id == draft.beside)
+        seen_us = connection.scalar(named)
+        return newest if seen_us is None or seen_us <= newest.created_at_us else None
 
     def _alike(
         self, names: tuple[str, str], money: tuple[str, str], window_s: int

@@ -108,6 +108,7 @@ class PaymentOffice:
         *,
         before_new: Callable[[], Approval | None] | None = None,
         remark: str | None = None,
+        beside: str | None = None,
     ) -> PaymentOutcome:
         """Pays `payment`, or tells what has become of it.
 
@@ -115,12 +116,13 @@ class PaymentOffice:
         second one. A payment that is there already decides the answer, whatever has changed
         around it. Only before a new one is recorded `before_new` is called: it raises where the
         payment must not be made, and returns the word of a person by which it may. `remark` goes
-        into the history of a payment that is there and still open.
+        into the history of a payment that is there and still open. `beside` is what the person
+        knows of payments like this one (see Draft): where there is another, a new one is refused.
 
         Raises BankNotConfiguredError, IdempotencyKeyInvalidError, PaymentInvalidError,
         IdempotencyKeyReusedError, DuplicatePaymentError, PaymentInProgressError,
         PaymentRejectedError, PaymentUnknownError, BankUnavailableError, OverrideInvalidError,
-        DatabaseUnavailableError, and what `before_new` raises.
+        PaymentAlikeError, DatabaseUnavailableError, and what `before_new` raises.
         """
         request_id = carried(request_id)
         if client_key is not None and not is_key(client_key):
@@ -132,7 +134,9 @@ class PaymentOffice:
                 raise BankUnavailableError("it failed several times in a row", dead_for_s, None)
             approval = before_new() if before_new is not None else None
             entry, new = self._ledger.record(
-                replace(draft, approval=approval), request_id, self._settings.duplicate_window_s
+                replace(draft, approval=approval, beside=beside),
+                request_id,
+                self._settings.duplicate_window_s,
             )
             if new:
                 return self._take_up(entry, client_key, request_id, None)

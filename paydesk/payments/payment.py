@@ -15,6 +15,7 @@ from schwifty.exceptions import SchwiftyException
 from paydesk.payments.currencies import DECIMALS
 
 State = Literal["recorded", "sent", "accepted", "rejected", "unknown"]
+NONE_SEEN = "none"  # in place of the id of a payment like this one
 
 NAME_LENGTH = 70  # SEPA's Max70Text; ISO 20022 alone would allow 140.
 REMITTANCE_LENGTH = 140

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from paydesk.storage.database import answering, inserting, now_us, writing
 from paydesk.storage.tables import stream_scorers
@@ -41,33 +41,38 @@ class HeardScorer(ScorerReport):
 
 
 def report_scorer(engine: Engine, report: ScorerReport) -> None:
-    """Keeps the report in place of the scorer's last one. Raises DatabaseUnavailableError."""
+    """Keeps the report in place of the scorer's last one, and of a hundred scorers a day.
+
+    Raises DatabaseUnavailableError.
+    """
     key = {"group_name": report.group, "name": report.name}
     now = now_us()
     said = {"heard_at_us": now, "report": report.model_dump_json()}
     old = stream_scorers.c.heard_at_us < now - _FORGOTTEN_AFTER_US
     put = inserting(engine, stream_scorers).values(key | said)
+    mine = [stream_scorers.c[name] == value for name, value in key.items()]
     with answering(), writing(engine) as connection:
+        if connection.execute(stream_scorers.update().where(*mine).values(said)).rowcount:
+            return
         connection.execute(stream_scorers.delete().where(old))
-        connection.execute(put.on_conflict_do_update(index_elements=[*key], set_=said))
+        if (connection.scalar(select(func.count()).select_from(stream_scorers)) or 0) < _MOST:
+            connection.execute(put.on_conflict_do_update(index_elements=[*key], set_=said))
 
 
 def heard_scorers(engine: Engine) -> list[HeardScorer]:
-    """The scorers of the last day, a hundred at most, by group and name.
+    """The scorers of the last day, by group and name.
 
     Raises DatabaseUnavailableError.
     """
-    columns = stream_scorers.c
-    latest = select(stream_scorers).order_by(columns.heard_at_us.desc()).limit(_MOST)
-    with answering(), engine.connect() as connection:
-        rows = connection.execute(latest).all()
     now = now_us()
+    lately = select(stream_scorers).where(stream_scorers.c.heard_at_us > now - _FORGOTTEN_AFTER_US)
+    with answering(), engine.connect() as connection:
+        rows = connection.execute(lately).all()
     found = [
         HeardScorer(
             **ScorerReport.model_validate_json(row.report).model_dump(),
             heard_s_ago=round(max(now - row.heard_at_us, 0) / 1e6, 1),
         )
         for row in rows
-        if now - row.heard_at_us < _FORGOTTEN_AFTER_US
     ]
     return sorted(found, key=lambda scorer: (scorer.group, scorer.name))

@@ -40,6 +40,9 @@ class PaymentProblem(Problem):
     payment: PaymentRecord | None = Field(
         default=None, description="The payment that it is about, as the ledger has it."
     )
+    alike: PaymentRecord | None = Field(
+        default=None, description="Another payment like it, newer than the one it is `beside`."
+    )
     decision: Decision | None = Field(
         default=None, description="Why it is held; an override names its decision_id."
     )

@@ -18,7 +18,7 @@ from paydesk.entities.reader import Reader
 from paydesk.entities.schema import Reading
 from paydesk.payments.approval import Approval
 from paydesk.payments.office import PaymentOffice, PaymentOutcome
-from paydesk.payments.payment import PaymentPage, PaymentRecord
+from paydesk.payments.payment import PaymentPage, PaymentRecord, State
 from paydesk.risk.forest import Forest
 from paydesk.risk.rules import SHIPPED, RuleBook
 from paydesk.risk.scorer import Scorer
@@ -205,6 +205,7 @@ class Application:
             request_id or new_id(),
             before_new=before_new,
             remark=holding.remark(order),
+            beside=order.beside,
         )
         return await self._payments.run(call)
 
@@ -229,9 +230,9 @@ class Application:
         """The payment with its history. Raises PaymentNotFoundError."""
         return await self._look_ups.run(self.office.payment, payment_id)
 
-    async def payments(self, cursor: str | None, limit: int) -> PaymentPage:
+    async def payments(self, cursor: str | None, limit: int, state: State | None) -> PaymentPage:
         """A page of payments, newest first. Raises CursorInvalidError."""
-        return await self._look_ups.run(self.office.payments, cursor, limit)
+        return await self._look_ups.run(self.office.payments, cursor, limit, state)
 
     async def transaction(self, tx_id: str) -> dict[str, Any] | None:
         """The newest decision about `tx_id`."""

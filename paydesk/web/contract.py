@@ -93,7 +93,8 @@ _REPLAYED = "`true` where this is the stored answer of an earlier request."
 _PAYMENT_ERRORS = {
     403: "The payment is held: its risk, in `decision`, needs a person's word. Nothing was sent; "
     "the same request with `override` goes. Or the caller may not pay.",
-    409: "`payment` is the same one: it is being sent, or was made before.",
+    409: "`payment` is the same one: it is being sent, or was made before. Or `alike` was made "
+    "since a person reviewed this one: nothing was sent.",
     422: "The bank refused `payment`, and no money moved; or the Idempotency-Key belongs to "
     "`payment`, another one; or the override does not fit.",
     503: "This request sent nothing: the bank, the database or a thread is not to be had just now, "

@@ -19,6 +19,7 @@ from paydesk.payments.errors import (
     IdempotencyKeyInvalidError,
     IdempotencyKeyReusedError,
     OverrideInvalidError,
+    PaymentAlikeError,
     PaymentInProgressError,
     PaymentInvalidError,
     PaymentNotFoundError,
@@ -119,6 +120,7 @@ STATUS: dict[type[PaydeskError], int] = {
     PaymentHeldError: 403,
     PaymentNotFoundError: 404,
     DuplicatePaymentError: 409,
+    PaymentAlikeError: 409,
     PaymentInProgressError: 409,
     PaymentSettledError: 409,
     IdempotencyKeyReusedError: 422,
@@ -180,6 +182,8 @@ def answer_error(request: Request, error: PaydeskError) -> Response:
         members["errors"] = error.fields
     if isinstance(error, PaymentInvalidError):
         members["errors"] = [{"field": error.field, "reason": error.reason}]
+    if isinstance(error, PaymentAlikeError):
+        members["alike"] = error.alike.model_dump(mode="json")
     if isinstance(error, PaymentHeldError):
         members["decision"] = error.decision.model_dump()
     payment = getattr(error, "payment", None)

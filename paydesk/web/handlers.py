@@ -142,7 +142,7 @@ async def one_payment(request: Request, application: Application) -> Response:
 async def payments(request: Request, application: Application) -> Response:
     """A page of payments."""
     query = query_of(request, PaymentQuery)
-    return _model(await application.payments(query.cursor, query.limit))
+    return _model(await application.payments(query.cursor, query.limit, query.state))
 
 
 async def transaction(request: Request, application: Application) -> Response:

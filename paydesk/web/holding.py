@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from paydesk.errors import PaydeskError
 from paydesk.payments.approval import Approval
 from paydesk.payments.errors import OverrideInvalidError
-from paydesk.payments.payment import Payment
+from paydesk.payments.payment import NONE_SEEN, Payment
 from paydesk.risk.transaction import (
     LARGEST_AMOUNT,
     PAYMENT_SUBJECT,
@@ -69,6 +69,12 @@ class PaymentOrder(Payment):
 
     override: Override | None = Field(
         default=None, description="For a payment that was held: why it may go all the same."
+    )
+    beside: str | None = Field(
+        default=None,
+        pattern=rf"^({NONE_SEEN}|[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})$",
+        description="For one that a person has reviewed: the payment_id of its `alike`, or `none` "
+        "where that was null. A payment like it that came since then refuses this one (409).",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 
+from paydesk.payments.payment import State
 from paydesk.risk.transaction import Level
 from paydesk.storage.decision_history import DecisionFilter, Position
 from paydesk.web.answers import LevelName
@@ -96,6 +97,7 @@ class PaymentQuery(BaseModel):
 
     cursor: str | None = Field(default=None, description="The last next_cursor.")
     limit: Limit = 50
+    state: State | None = Field(default=None, description="Payments in this state.")
 
 
 class Name(BaseModel):

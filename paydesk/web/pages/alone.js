@@ -13,11 +13,6 @@ export function holdAgain(name) {
   return taken(name, { signal: AbortSignal.timeout(RELOAD_MS) });
 }
 
-/** Does `work` while no other page does any under this name. */
-export function alone(name, work) {
-  return navigator.locks ? navigator.locks.request(`paydesk.${name}`, work) : work();
-}
-
 function taken(name, how) {
   if (!navigator.locks) return Promise.resolve(true);
   return new Promise((resolve, reject) => {

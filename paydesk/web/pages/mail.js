@@ -61,6 +61,8 @@ export class Mail {
       this.said,
       this.found,
     );
+    // Whoever types on without a pause has nothing read, and keeps it all the same.
+    addEventListener("pagehide", () => this.#keep());
     const kept = store.get(NAME);
     if (kept) {
       this.input.value = this.text = kept.text;
@@ -108,6 +110,7 @@ export class Mail {
       this.#say("");
       this.marks = [];
       this.#draw();
+      this.onread(null);
       return;
     }
     const asking = (this.asking = new AbortController());

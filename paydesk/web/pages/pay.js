@@ -1,6 +1,5 @@
 // From a filled form to the bank's word: review in words with the risk, one confirmation, the outcome.
 
-import { alone } from "./alone.js";
 import { ApiError } from "./api.js";
 import { h, put, say, when } from "./dom.js";
 import { Form } from "./form.js";
@@ -21,7 +20,8 @@ export class Pay {
     this.clear = h("button", { type: "button", class: "plain", onclick: () => this.#anew() }, "Clear the form");
     this.step = h("div", { class: "step" });
     this.reviewed = null; // what /review said, and the body it said it of
-    this.busy = null; // or what is under way: "review", "confirm"
+    this.turnedAway = null; // a reading that came while the form was locked
+    this.busy = false;
     const actions = h("div", { class: "actions" }, this.review, this.clear);
     const form = h("form", { novalidate: true, onsubmit: (event) => this.#ask(event) }, this.form.element, this.told, actions);
     this.element = h("section", { class: "pay", "aria-label": "Payment" }, h("h2", { class: "unseen" }, "Payment"), form, this.step);
@@ -33,11 +33,13 @@ export class Pay {
 
   /** Whether a mail may fill the form now. */
   get open() {
-    return !this.sending.locked && this.busy !== "confirm";
+    return !this.sending.locked;
   }
 
+  /** Takes what was read, now or with the next payment; null: there is no mail any more. */
   fill(reading) {
-    if (!this.open) return;
+    this.turnedAway = this.open ? null : reading;
+    if (!this.open || !reading) return;
     if (this.sending.settled || this.sending.phase === "made") this.form.clear();
     this.form.fill(reading);
     this.#changed();
@@ -59,6 +61,7 @@ export class Pay {
     this.sending.startAnew();
     this.reviewed = null;
     this.form.clear();
+    if (this.turnedAway) this.fill(this.turnedAway);
     say(this.told, "");
     this.#show();
     this.form.parts.accountA.input.focus();
@@ -69,7 +72,7 @@ export class Pay {
     if (this.busy || this.sending.locked) return;
     const body = this.form.body();
     if (!body) return;
-    this.busy = "review";
+    this.busy = true;
     say(this.told, "Checking …");
     this.#show();
     try {
@@ -79,14 +82,14 @@ export class Pay {
       say(this.told, "");
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.busy = null;
+      this.busy = false;
       this.#show(); // A field that is locked takes no focus.
       const named = this.form.showErrors(error.problem.errors);
       say(this.told, named ? "" : error.message);
       this.told.classList.toggle("wrong", !named);
       return;
     } finally {
-      this.busy = null;
+      this.busy = false;
     }
     this.told.classList.remove("wrong");
     this.#show();
@@ -110,57 +113,26 @@ export class Pay {
     return false;
   }
 
-  /** `override` is a person's word about a held payment. */
-  async #confirm(override = null) {
-    if (!override && !this.#isMeant()) return;
-    const body = override ? this.sending.state.body : this.reviewed?.body;
-    if (body) await this.#send(body, override !== null, (plain) => this.sending.confirm(plain, override));
+  async #confirm() {
+    if (!this.reviewed || !this.#isMeant()) return;
+    await this.#send(this.sending.confirm(this.reviewed.body, this.reviewed.answer.alike));
   }
 
-  /** Does `send` with the body, unless a payment like it was made since it was `agreed` to. */
-  async #send(body, agreed, send) {
-    if (this.busy) return;
-    const { override: _, ...plain } = body;
-    this.busy = "confirm";
-    this.#show();
-    try {
-      // Of two windows with one mail before them the second sees what the first has paid.
-      await alone(JSON.stringify([body.accountA, body.accountB, body.amount, body.currency]), async () => {
-        if (agreed || (await this.#isAsReviewed(plain))) await send(plain);
-      });
-    } finally {
-      this.busy = null;
-      this.#show();
-    }
+  async #send(sent) {
+    await sent;
     if (this.sending.phase === "unsent" && this.form.showErrors(this.sending.state.problem?.errors)) return;
     this.step.querySelector("h3")?.focus();
   }
 
-  /** Whether no payment like this one was made since the review; else it is shown, and asked about. */
-  async #isAsReviewed(body) {
-    const known = [this.reviewed?.answer.alike?.payment_id, this.sending.state.problem?.payment?.payment_id];
-    try {
-      const answer = await this.api.post("/review", body);
-      if (!answer.alike || known.includes(answer.alike.payment_id)) return true;
-      this.sending.changed();
-      this.reviewed = { body, answer };
-      say(this.told, "A payment like this was made since you reviewed it.");
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      say(this.told, `Not sent: ${error.message}`);
-    }
-    return false;
-  }
-
   #show() {
     const { phase } = this.sending;
-    this.form.locked = this.sending.locked || this.busy !== null;
-    this.review.disabled = this.clear.disabled = this.busy !== null;
+    this.form.locked = this.sending.locked || this.busy;
+    this.review.disabled = this.clear.disabled = this.busy;
     const settledView = phase !== "editing";
     this.review.hidden = settledView || Boolean(this.reviewed);
     this.clear.hidden = settledView;
     this.step.className = `step step-${this.reviewed && phase === "editing" ? "review" : phase}`;
-    const shown = { editing: () => this.#summary(), sending: () => this.#under(), held: () => this.#held(), unsent: () => this.#unsent(), unknown: () => this.#unknown(), made: () => this.#made(), refused: () => this.#refused() };
+    const shown = { editing: () => this.#summary(), sending: () => this.#under(), held: () => this.#held(), alike: () => this.#cameSince(), unsent: () => this.#unsent(), unknown: () => this.#unknown(), made: () => this.#made(), refused: () => this.#refused() };
     this.#keepingFocus(() => put(this.step, shown[phase]()));
   }
 
@@ -195,8 +167,8 @@ export class Pay {
       h(
         "div",
         { class: "actions" },
-        h("button", { type: "button", class: "primary", "data-name": "confirm", disabled: this.busy !== null, onclick: () => this.#confirm() }, "Confirm and pay"),
-        h("button", { type: "button", class: "plain", disabled: this.busy !== null, onclick: () => this.#back() }, "Back to the form"),
+        h("button", { type: "button", class: "primary", "data-name": "confirm", onclick: () => this.#confirm() }, "Confirm and pay"),
+        h("button", { type: "button", class: "plain", onclick: () => this.#back() }, "Back to the form"),
       ),
     ];
   }
@@ -216,8 +188,8 @@ export class Pay {
     const counted = h("p", { class: "said", id: "reason-said" });
     const input = h("textarea", {
       id: "reason", rows: "2", maxlength: "500", "data-name": "reason", "aria-describedby": "reason-said",
-      ".value": this.reason ?? "",
-      oninput: () => { this.reason = input.value; },
+      ".value": this.sending.state.reason ?? "",
+      oninput: () => { this.sending.reason = input.value; },
     });
     const pay = () => {
       const reason = input.value.replace(/\s+/g, " ").trim();
@@ -228,7 +200,7 @@ export class Pay {
         input.focus();
         return;
       }
-      this.#confirm({ decision_id: decision.decision_id, reason });
+      this.#send(this.sending.confirmHeld(reason));
     };
     return [
       heading("Held: this payment needs your word"),
@@ -241,7 +213,22 @@ export class Pay {
         "div",
         { class: "actions" },
         h("button", { type: "button", class: "primary danger", onclick: pay }, "Pay all the same"),
-        h("button", { type: "button", class: "plain", disabled: this.busy !== null, onclick: () => this.#edit() }, "Back to the form"),
+        h("button", { type: "button", class: "plain", onclick: () => this.#edit() }, "Back to the form"),
+      ),
+    ];
+  }
+
+  #cameSince() {
+    return [
+      heading("Another payment like this was made"),
+      this.#words(),
+      h("p", { class: "notice" }, alikeIn(this.sending.state.alike)),
+      h("p", {}, "It came since you reviewed this one, which was not sent."),
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { type: "button", class: "primary danger", onclick: () => this.#send(this.sending.confirmBeside()) }, "This is another: pay it, too"),
+        h("button", { type: "button", class: "plain", onclick: () => this.#edit() }, "Back to the form"),
       ),
     ];
   }
@@ -255,8 +242,8 @@ export class Pay {
       h(
         "div",
         { class: "actions" },
-        h("button", { type: "button", class: "primary", disabled: this.busy !== null, onclick: () => this.#send(this.sending.state.body, false, () => this.sending.again()) }, "Send it again"),
-        h("button", { type: "button", class: "plain", disabled: this.busy !== null, onclick: () => this.#edit() }, "Back to the form"),
+        h("button", { type: "button", class: "primary", onclick: () => this.#send(this.sending.again()) }, "Send it again"),
+        h("button", { type: "button", class: "plain", onclick: () => this.#edit() }, "Back to the form"),
       ),
     ];
   }
@@ -273,7 +260,7 @@ export class Pay {
       h(
         "div",
         { class: "actions" },
-        !record && h("button", { type: "button", class: stale ? "primary" : "plain", onclick: () => this.sending.again() }, "Ask again now"),
+        this.sending.repeats && h("button", { type: "button", class: stale ? "primary" : "plain", onclick: () => this.sending.again() }, "Ask again now"),
         (record || stale) && h("button", { type: "button", class: "plain", onclick: () => this.#anew() }, "Leave it, begin another payment"),
       ),
     ];

@@ -50,9 +50,10 @@ export class Payments {
 
   async #refresh() {
     try {
-      const page = await this.api.get(`/payments?limit=${this.limit}`, { quiet: true });
+      // One that is not known stands out until it is, however many came since.
+      const [latest, open] = await Promise.all([`limit=${this.limit}`, `limit=${MOST}&state=unknown`].map((which) => this.api.get(`/payments?${which}`, { quiet: true })));
       this.trouble.hidden = true;
-      this.#draw(page);
+      this.#draw(latest, open);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       // A key that may not pay may not look, either.
@@ -62,10 +63,11 @@ export class Payments {
     }
   }
 
-  #draw({ payments, next_cursor: more }) {
-    const open = payments.filter(({ state }) => state === "unknown").length;
-    say(this.note, payments.length === 0 ? "None was made here yet." : open > 0 ? `${open} not known yet` : "");
-    this.note.classList.toggle("doubt", open > 0);
+  #draw({ payments: latest, next_cursor: more }, { payments: open, next_cursor: evenMore }) {
+    const payments = [...open, ...latest.filter(({ state }) => state !== "unknown")];
+    const number = `${open.length}${evenMore === null ? "" : " or more"}`;
+    say(this.note, payments.length === 0 ? "None was made here yet." : open.length > 0 ? `${number} not known yet` : "");
+    this.note.classList.toggle("doubt", open.length > 0);
     this.more.hidden = more === null || this.limit >= MOST;
     const drawn = JSON.stringify(payments);
     if (drawn === this.drawn) return;

@@ -8,12 +8,14 @@ import { ApiError } from "./api.js";
 import { isSettled } from "./record.js";
 
 const NAME = "payment";
+const STATES = new Set(["recorded", "sent", "accepted", "rejected", "unknown"]);
 const ASK_AFTER_S = 2;
 const ASK_AT_LEAST_EVERY_S = 30;
 // A confirmation is a word for now. A page that comes back later asks before it sends anything.
 const REPEAT_FOR_S = 900;
+const NONE_SEEN = "none"; // as /payment names it
 
-/** Phases: editing, sending, held, unsent, unknown, made, refused. Events: change. */
+/** Phases: editing, sending, held, alike, unsent, unknown, made, refused. Events: change. */
 export class Sending extends EventTarget {
   constructor(api, store) {
     super();
@@ -44,9 +46,14 @@ export class Sending extends EventTarget {
     return settled(this.state);
   }
 
+  /** Whether asking means to send it again: the service has nothing of it, or has not sent it on. */
+  get repeats() {
+    return !this.state.record || this.state.record.state === "recorded";
+  }
+
   /** Whether a person has to say once more that it may be repeated. */
   get stale() {
-    return !this.state.record && Date.now() - this.state.confirmedAt > REPEAT_FOR_S * 1000;
+    return this.repeats && Date.now() - this.state.confirmedAt > REPEAT_FOR_S * 1000;
   }
 
   /** Whether another service was asked: its keys and its bank are not those of this one. */
@@ -70,26 +77,50 @@ export class Sending extends EventTarget {
     this.#become(fresh());
   }
 
-  /** A person confirms; `override` is their word about a held payment. */
-  async confirm(body, override = null) {
+  /** Why a held payment may go, as far as it is written. */
+  set reason(reason) {
+    this.state.reason = reason;
+    this.store.set(NAME, this.state);
+  }
+
+  /** A person confirms, who saw the payment `alike` beside this one, or none. */
+  async confirm(body, alike) {
+    await this.#begin({ body: { ...body, beside: alike?.payment_id ?? NONE_SEEN } });
+  }
+
+  /** The person's word that this is another payment than the one that came since. */
+  async confirmBeside() {
+    const { body, alike } = this.state;
+    await this.#begin({ body: { ...body, beside: alike.payment_id } });
+  }
+
+  /** The person's word that a held payment may go. */
+  async confirmHeld(reason) {
+    const { body, decision } = this.state;
+    await this.#begin({ body: { ...body, override: { decision_id: decision.decision_id, reason } } });
+  }
+
+  async #begin(changes) {
     if (this.underWay || this.locked || this.phase === "made" || this.phase === "refused") return;
-    const sent = override ? { ...body, override } : body;
-    const changes = { phase: "sending", body: sent, to: this.api.base, confirmedAt: Date.now(), problem: null };
-    if (!this.#become(changes)) {
-      // A payment whose key is forgotten by a reload could be sent twice.
-      const error = "This browser keeps nothing for this page, so a reload could pay twice. Allow it to store data, then confirm again.";
-      this.#become({ phase: "unsent", problem: { error } });
-      return;
-    }
-    await this.#send();
+    if (this.#may({ ...changes, phase: "sending", to: this.api.base, confirmedAt: Date.now(), problem: null })) await this.#send();
   }
 
   /** Sends the same once more, under the same key: now, and because a person says so. */
   async again() {
     if (this.underWay || !this.state.body || this.elsewhere) return;
     clearTimeout(this.waiting);
-    this.#become({ confirmedAt: Date.now(), phase: this.state.doubt ? "unknown" : "sending" });
-    await this.#send();
+    if (this.#may({ confirmedAt: Date.now(), phase: this.state.doubt ? "unknown" : "sending" })) await this.#send();
+  }
+
+  /** Keeps what is to be sent; false where it must not be: it is not sent, then. */
+  #may(changes) {
+    const kept = this.#become(changes);
+    if (kept && navigator.onLine !== false) return true;
+    // A payment whose key is forgotten by a reload could be sent twice.
+    const forgets = "This browser keeps nothing for this page, so a reload could pay twice. Allow it to store data, then confirm again.";
+    this.#become({ phase: this.state.doubt ? "unknown" : "unsent", problem: { error: kept ? "This computer is offline." : forgets } });
+    if (this.state.doubt) this.#later(this.#patience());
+    return false;
   }
 
   async #send() {
@@ -98,8 +129,7 @@ export class Sending extends EventTarget {
     const key = this.state.key;
     try {
       const headers = { "Idempotency-Key": key };
-      const record = await this.api.post("/payment", this.state.body, { headers });
-      this.#recorded(record);
+      this.#recorded(known(await this.api.post("/payment", this.state.body, { headers })));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.#failed(error);
@@ -125,6 +155,9 @@ export class Sending extends EventTarget {
       this.#become({ phase: "refused", record, problem, doubt: false });
     } else if (status === 403 && problem.decision && !doubt) {
       this.#become({ phase: "held", decision: problem.decision, problem: null });
+    } else if (status === 409 && problem.alike) {
+      // Nothing of ours was recorded, and what may still come of an earlier try is refused likewise.
+      this.#become({ phase: "alike", alike: problem.alike, problem: null, doubt: false });
     } else if (status === 409 || status === 504 || status === 500 || status === 0 || foreign || doubt) {
       this.#become({ phase: "unknown", doubt: true, problem, record });
       this.#later(error.retryAfterS ? Math.min(error.retryAfterS, ASK_AT_LEAST_EVERY_S) : this.#patience());
@@ -145,19 +178,19 @@ export class Sending extends EventTarget {
   }
 
   async #follow() {
-    const { record, key, to } = this.state;
+    const { key, to } = this.state;
     if (this.elsewhere) {
       const error = `This payment was confirmed at ${to || "another address"}. Set that address again to follow it; nothing of it is sent here.`;
       this.#become({ problem: { error } });
       return;
     }
-    if (!record) {
+    if (this.repeats) {
       if (this.stale) this.#tell();
       else await this.#send();
       return;
     }
     try {
-      const found = await this.api.get(`/payment/${record.payment_id}`, { quiet: true });
+      const found = known(await this.api.get(`/payment/${this.state.record.payment_id}`, { quiet: true }));
       if (this.state.key === key) this.#recorded(found);
     } catch (error) {
       if (this.state.key !== key) return;
@@ -187,8 +220,14 @@ function settled({ phase, record }) {
   return phase === "refused" || (phase === "made" && isSettled(record)) || record?.state === "rejected";
 }
 
+/** A payment as the service tells it. Raises ApiError for what is none. */
+function known(record) {
+  if (typeof record?.payment_id === "string" && STATES.has(record.state)) return record;
+  throw new ApiError(0, { error: "What answered is no payment of Paydesk: look what runs at its address." });
+}
+
 function fresh() {
-  return { key: newKey(), phase: "editing", body: null, record: null, decision: null, problem: null, doubt: false, asked: 0 };
+  return { key: newKey(), phase: "editing", body: null, record: null, decision: null, alike: null, reason: "", problem: null, doubt: false, asked: 0 };
 }
 
 // randomUUID is for secure contexts alone, and a desk may be served by plain HTTP.
