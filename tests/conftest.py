@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import log_search
 import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parent.parent
 _STATE = ROOT / ".paydesk" / "test"
@@ -26,14 +28,18 @@ _TRAINED_BY = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests: a file at a time, and what one broker or image serves."""
-    for item in items:
-        name = item.path.stem.removeprefix("test_")
-        kind = name.partition("_")[0]
-        group = {"rolling": "image"}.get(kind, kind if kind == "stream" else name)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _Together(LoadFileScheduling):  # type: ignore[misc]  # which has no types
+    """Gives each process a file at a time, and one process what a broker or an image serves."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = Path(nodeid.split("::", 1)[0]).stem
+        kind = name.split("_")[1]
+        return {"rolling": "test_image", "stream": "test_stream"}.get(kind, name)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Together:
+    """How the processes of a run share the tests."""
+    return _Together(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -109,6 +109,11 @@ class Service:
         psutil.wait_procs(self._workers, 10)
         self._workers.clear()
 
+    def processes(self) -> list[psutil.Process]:
+        """All that it runs as."""
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
+
     def client(self, key: str | None = None, timeout: float = 30.0) -> httpx.Client:
         """An HTTP client of it."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}

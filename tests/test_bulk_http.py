@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pandas as pd
-import psutil
 import pyarrow as pa
 import pytest
 from backports import zstd
@@ -158,12 +157,11 @@ def test_a_line_of_two_gigabytes_in_a_small_body_is_refused_in_its_place(
 
 
 def memory(service: Service) -> int:
-    """The most bytes that the service's worker has had."""
-    workers = psutil.Process(service.process.pid).children(recursive=True)
+    """The most bytes that the service has had."""
     return max(
         int(line.split()[1]) * 1024
-        for worker in workers
-        for line in Path(f"/proc/{worker.pid}/status").read_text("utf-8").splitlines()
+        for process in service.processes()
+        for line in Path(f"/proc/{process.pid}/status").read_text("utf-8").splitlines()
         if line.startswith("VmHWM")
     )
 

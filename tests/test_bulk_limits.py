@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import psutil
 import pyarrow as pa
 from conftest import Trained
 from service_process import Service
@@ -42,7 +41,7 @@ def send_slowly(service: Service) -> bytes:
         for _ in range(60):
             ours.sendall(b" " * 1_000)
             if select.select([ours], [], [], 1)[0]:
-                return ours.recv(65_536)
+                return b"".join(iter(lambda: ours.recv(65_536), b""))
     return b""
 
 
@@ -71,7 +70,7 @@ def until(true: Callable[[], bool]) -> None:
 def bodies_on_disk(service: Service) -> int:
     """The files without a name that the service holds in its home."""
     found = 0
-    for process in psutil.Process(service.process.pid).children(recursive=True):
+    for process in service.processes():
         for link in Path(f"/proc/{process.pid}/fd").iterdir():
             with suppress(OSError):
                 where = str(link.readlink())

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 from conftest import Running, Trained
 from service_process import Service
@@ -63,7 +62,7 @@ def refusal(answer: bytes, status: int) -> dict[str, Any]:
 
 
 def memory(service: Service) -> int:
-    processes = psutil.Process(service.process.pid).children(recursive=True)
+    processes = service.processes()
     return max(process.memory_info().rss for process in processes)
 
 
