@@ -9,7 +9,7 @@ import { Store } from "./store.js";
 
 const MINE = "paydesk.place"; // in sessionStorage: a reload comes back to its place
 
-/** The panel's own store: its window's of before, one that somebody left with something, or a new one. */
+/** The panel's own store: its window's of before, one with a payment under way, one that was left, or a new one. */
 export async function ownStore() {
   const mine = sessionStorage.getItem(MINE);
   if (mine !== null && (await holdAgain(mine))) return storeAt(mine);
@@ -24,11 +24,17 @@ export async function ownStore() {
 }
 
 function* places(before) {
-  if (before !== undefined) yield before;
+  if (before !== undefined && holdsSomething(before)) yield before;
   const kept = [...new Set(Object.keys(localStorage).map((name) => name.match(/^paydesk\.(\d+)\./)?.[1]).filter(Boolean))];
   yield* kept.filter((place) => isUnderWay(storeAt(place).get("payment")));
-  yield* kept.filter((place) => storeAt(place).get("mail")?.text);
+  if (before !== undefined) yield before;
+  yield* kept.filter(holdsSomething);
   for (let place = 0; ; place += 1) yield String(place);
+}
+
+function holdsSomething(place) {
+  const store = storeAt(place);
+  return Boolean(store.get("mail")?.text) || (store.get("payment")?.phase ?? "editing") !== "editing";
 }
 
 function storeAt(place) {

@@ -37,7 +37,8 @@ async function readOpenMail() {
   say(part.said, "Looking for the mail …");
   let found = null;
   try {
-    const [tab] = await chrome.tabs.query({ active: true, lastFocusedWindow: true });
+    const { id: windowId } = await chrome.windows.getCurrent();
+    const [tab] = await chrome.tabs.query({ active: true, windowId });
     const [answer] = await chrome.scripting.executeScript({ target: { tabId: tab.id }, func: findMail });
     found = answer.result;
   } catch {

@@ -114,7 +114,7 @@ def test_a_service_that_stops_in_the_middle_of_a_payment(browser: Browser, desk:
         finally:
             desk.service.start()
             desk.service.wait()
-        expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=60_000)
+        expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=120_000)
         assert len(desk.booked(to)) == 1
         assert asked.value.headers["idempotency-key"].startswith("desk-")
 
@@ -145,7 +145,7 @@ def test_the_banks_later_word_is_followed(browser: Browser, desk: Bank) -> None:
         expect(page.get_by_role("heading", name="The bank has the payment")).to_be_visible()
         expect(page.locator(".step")).to_contain_text("PDNG: pending")
         refused = page.get_by_role("heading", name="Refused: no money moved")
-        expect(refused).to_be_visible(timeout=60_000)
+        expect(refused).to_be_visible(timeout=120_000)
         expect(page.locator(".step")).to_contain_text("RJCT: rejected")
 
 
@@ -370,7 +370,7 @@ def test_what_is_no_answer_and_what_was_not_sent_on_is_sent_again(
         press(page, "Confirm and pay")
         expect(page.get_by_role("heading", name="Not known yet whether")).to_be_visible()
         expect(page.locator(".step .notice")).to_contain_text("no payment of Paydesk")
-        page.wait_for_function("() => document.querySelector('.step .facts')", timeout=40_000)
+        expect(page.locator(".step .facts")).to_contain_text("recorded", timeout=40_000)
         page.unroute("**/payment/*")
         expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=60_000)
         assert answers == []

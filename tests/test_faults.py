@@ -206,7 +206,7 @@ def test_a_read_only_disk_is_one_sentence_at_the_start(trained: Trained, small_d
     url = f"sqlite:///{small_disk / 'paydesk.db'}"
     service = Service(trained, away, {"PAYDESK_DATABASE_URL": url})
     service.start()
-    assert service.process.wait(60) == 1
+    assert service.process.wait(60) == 2
     said = service.log.read_text("utf-8")
     assert said.splitlines()[-1].startswith("Error: The database")
     assert "Traceback" not in said

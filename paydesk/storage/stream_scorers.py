@@ -17,7 +17,23 @@ _Count = Annotated[int, Field(ge=0, lt=2**53)]
 class ScorerReport(BaseModel):
     """One scorer of a stream; its counts are those since it began."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "example": {
+                "group": "paydesk.scorers",
+                "name": "scorer-1",
+                "topic": "paydesk.transactions",
+                "state": "scoring",
+                "decisions": 48_000,
+                "dead_letters": 2,
+                "waiting": 12,
+                "per_second": 1510.5,
+                "to_alert_ms": 61,
+            }
+        },
+    )
 
     group: _Name
     name: _Name
@@ -36,6 +52,8 @@ class ScorerReport(BaseModel):
 
 class HeardScorer(ScorerReport):
     """A scorer, and how long ago it said so."""
+
+    model_config = ConfigDict(json_schema_extra={})
 
     heard_s_ago: float = Field(description="Seconds; a scorer reports every two.")
 

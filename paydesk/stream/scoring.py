@@ -42,6 +42,7 @@ _GATHER_S = 0.01
 _LAG_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 10.0
 _ABORTED_WITHIN_S = 5.0
+_KNOWN_WITHIN_S = 3.0
 # A scorer that is gone for good holds up those who read its topics for so long.
 _TRANSACTION_MS = 30_000
 # Within this time a scorer that was killed and started again has its partitions at once.
@@ -266,9 +267,11 @@ class _Session:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned |= {place.partition for place in partitions}
-        for place in consumer.committed(partitions, timeout=ANSWERS_WITHIN_S):
-            if place.offset >= 0:
-                self._ends[place.partition] = place.offset
+        # Only what waits is told by it: without an answer, from the first commit on.
+        with suppress(KafkaException):
+            for place in consumer.committed(partitions, timeout=_KNOWN_WITHIN_S):
+                if place.offset >= 0:
+                    self._ends[place.partition] = place.offset
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned -= {place.partition for place in partitions}

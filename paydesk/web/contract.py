@@ -125,18 +125,7 @@ _COUNTS: dict[str, Any] = {
     "over_time": [{"at": "2026-03-01T03:00:00+00:00", **_STATS["by_level"]}],
     "by_probability": [{"probability": 0.95, **_STATS["by_level"]}],
 }
-_SCORER: dict[str, Any] = {
-    "group": "paydesk.scorers",
-    "name": "scorer-1",
-    "topic": "paydesk.transactions",
-    "state": "scoring",
-    "decisions": 48_000,
-    "dead_letters": 2,
-    "waiting": 12,
-    "per_second": 1510.5,
-    "to_alert_ms": 61,
-    "heard_s_ago": 1.2,
-}
+_SCORER: dict[str, Any] = {**ScorerReport.model_json_schema()["example"], "heard_s_ago": 1.2}
 _REVIEW: dict[str, Any] = {
     "amount": "1250.00",
     "currency": "EUR",
