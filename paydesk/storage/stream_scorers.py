@@ -1,8 +1,8 @@
 """What each scorer of a stream last said of itself."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Engine, func, select
 
 from paydesk.storage.database import answering, inserting, now_us, writing
@@ -11,7 +11,14 @@ from paydesk.storage.tables import stream_scorers
 _FORGOTTEN_AFTER_US = 24 * 3600 * 1_000_000
 _MOST = 100
 _Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
-_Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+def _whole(value: Any) -> Any:
+    # JSON's 2.0 is a whole number, too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Count = Annotated[int, Field(ge=0, lt=2**53, strict=True), BeforeValidator(_whole)]
 
 
 class ScorerReport(BaseModel):
@@ -42,8 +49,8 @@ class ScorerReport(BaseModel):
     decisions: _Count
     dead_letters: _Count
     waiting: _Count = Field(description="Messages of its partitions that are not scored yet.")
-    per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        description="Decisions since its last report."
+    per_second: float = Field(
+        ge=0, strict=True, allow_inf_nan=False, description="Decisions since its last report."
     )
     to_alert_ms: _Count | None = Field(
         description="From a message to its alert's commit, the slowest since the last report."
