@@ -1,6 +1,6 @@
 """How soon the desk is there, and how it keeps up with typing, beside bare pages in one browser.
 
-    python benchmarks/desk.py [http://127.0.0.1:3000]
+    python -m benchmarks.desk [http://127.0.0.1:3000]
 
 Needs a running service (`make serve`), what `make check` installs, and Chromium. The first load is
 that of a browser which has nothing yet, until a mail can be typed, beside GET /hello of the same
@@ -19,6 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Browser, CDPSession, sync_playwright
+
+from benchmarks import report
 
 ROUNDS = 5
 KEYS = "the quick brown fox jumps over a lazy dog"
@@ -65,17 +67,21 @@ def main() -> None:
             for form, text in TEXTS.items()
         }
         browser.close()
-    print("| first load | ms | kB sent |\n| --- | --- | --- |")
-    for name, rounds in loaded.items():
-        print(f"| {name} | {middle(rounds, 'ms'):.0f} | {middle(rounds, 'bytes') / 1000:.0f} |")
-    print("\n| typing, 20,000 characters | work a key, ms | key to paint, ms | longest task, ms |")
-    print("| --- | --- | --- | --- |")
+    sizes = [
+        (name, f"{middle(rounds, 'ms'):.0f}", f"{middle(rounds, 'bytes') / 1000:.0f}")
+        for name, rounds in loaded.items()
+    ]
+    report.table(("first load", "ms", "kB sent"), sizes)
+    print()
+    rows = []
     for form, sides in typed.items():
         for name, rounds in sides.items():
             longest = max(of["longest_task_ms"] for of in rounds)
             work, paint = middle(rounds, "work_ms"), middle(rounds, "paint_ms")
             shown = f"{longest:.0f}" if longest else "none over 50"
-            print(f"| {form}: {name} | {work:.1f} | {paint:.0f} | {shown} |")
+            rows.append((f"{form}: {name}", f"{work:.1f}", f"{paint:.0f}", shown))
+    times = ("work a key, ms", "key to paint, ms", "longest task, ms")
+    report.table(("typing, 20,000 characters", *times), rows)
     print(json.dumps({"loaded": loaded, "typed": typed}))
 
 

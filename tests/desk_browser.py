@@ -167,6 +167,13 @@ def press(page: Page, name: str, how: Input = "mouse") -> None:
     pytest.fail(f"the keyboard does not reach {name!r}")
 
 
+def confirm(page: Page, to: str, amount: str = "12.50") -> None:
+    """A payment, typed by hand, reviewed and confirmed."""
+    fill(page, to, amount)
+    press(page, "Review the payment")
+    press(page, "Confirm and pay")
+
+
 def sign_in(page: Page, key: str) -> None:
     """The key, typed and sent with Enter."""
     page.get_by_label("API key").fill(key)

@@ -12,6 +12,7 @@ from desk_browser import (
     Input,
     Scheme,
     Size,
+    confirm,
     fill,
     payee,
     press,
@@ -126,9 +127,7 @@ def test_an_outcome_that_is_not_known_is_said_to_be_unknown_and_followed(
     with window(browser, desk.service.url, "phone", "dark") as opened:
         page = opened.page
         to = payee()
-        fill(page, to)
-        press(page, "Review the payment")
-        press(page, "Confirm and pay")
+        confirm(page, to)
         expect(page.get_by_role("heading", name="Not known yet whether")).to_be_visible()
         expect(page.locator(".step")).to_contain_text("The payment may be booked")
         expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=60_000)
@@ -139,9 +138,7 @@ def test_the_banks_later_word_is_followed(browser: Browser, desk: Bank) -> None:
     desk.bank.order("rejects_later")
     with window(browser, desk.service.url) as opened:
         page = opened.page
-        fill(page, payee())
-        press(page, "Review the payment")
-        press(page, "Confirm and pay")
+        confirm(page, payee())
         expect(page.get_by_role("heading", name="The bank has the payment")).to_be_visible()
         expect(page.locator(".step")).to_contain_text("PDNG: pending")
         refused = page.get_by_role("heading", name="Refused: no money moved")
@@ -163,9 +160,7 @@ def test_a_refused_payment_and_the_next_one(browser: Browser, desk: Bank) -> Non
             ),
         )
         to = payee()
-        fill(page, to)
-        press(page, "Review the payment")
-        press(page, "Confirm and pay")
+        confirm(page, to)
         expect(page.get_by_role("heading", name="Refused: no money moved")).to_be_visible()
         opened.accessible()
         page.get_by_role("textbox", name="Amount").fill("13.50")
@@ -232,9 +227,7 @@ def test_a_payment_like_an_earlier_one_takes_one_word_more(browser: Browser, des
     with window(browser, desk.service.url, "phone") as opened:
         page = opened.page
         to = payee()
-        fill(page, to)
-        press(page, "Review the payment")
-        press(page, "Confirm and pay")
+        confirm(page, to)
         expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=40_000)
         (booking,) = desk.booked(to)
         press(page, "New payment")
@@ -293,9 +286,7 @@ def test_of_two_windows_with_a_held_payment_the_second_is_asked(
         second.goto(guarded.desk.service.url)
         for page in (first, second):
             sign_in(page, guarded.paying)
-            fill(page, to, "9,000.00")
-            press(page, "Review the payment")
-            press(page, "Confirm and pay")
+            confirm(page, to, "9,000.00")
             expect(page.get_by_role("heading", name="Held: this payment")).to_be_visible()
             page.get_by_label("Why it may go").fill("the annual premium")
         second.reload()
@@ -307,9 +298,7 @@ def test_of_two_windows_with_a_held_payment_the_second_is_asked(
         assert len(guarded.desk.booked(to)) == 1
         # A reason is for one payment.
         press(first, "New payment")
-        fill(first, payee(), "9,100.00")
-        press(first, "Review the payment")
-        press(first, "Confirm and pay")
+        confirm(first, payee(), "9,100.00")
         expect(first.get_by_label("Why it may go")).to_have_value("")
 
 
@@ -365,9 +354,7 @@ def test_what_is_no_answer_and_what_was_not_sent_on_is_sent_again(
             "**/payment/*", lambda route: route.fulfill(json={**_RECORD, "state": "recorded"})
         )
         to = payee()
-        fill(page, to)
-        press(page, "Review the payment")
-        press(page, "Confirm and pay")
+        confirm(page, to)
         expect(page.get_by_role("heading", name="Not known yet whether")).to_be_visible()
         expect(page.locator(".step .notice")).to_contain_text("no payment of Paydesk")
         expect(page.locator(".step .facts")).to_contain_text("recorded", timeout=40_000)
@@ -387,9 +374,7 @@ def test_a_duplicated_tab_has_the_form_and_a_payment_of_its_own(
     with window(browser, desk.service.url) as opened:
         page = opened.page
         to = payee()
-        fill(page, to)
-        press(page, "Review the payment")
-        press(page, "Confirm and pay")
+        confirm(page, to)
         expect(page.get_by_role("heading", name="Paid", exact=True)).to_be_visible(timeout=40_000)
         with page.context.expect_page() as opening:
             page.evaluate("window.open('/')")
@@ -441,9 +426,7 @@ def test_the_latest_payments_are_listed_and_an_unknown_one_stands_out(
         press(page, "Older payments")
         expect(entries.nth(8)).to_contain_text(f"1.00 EUR to {to}")
         desk.bank.order("drop_after", times=3)
-        fill(page, to)
-        press(page, "Review the payment")
-        press(page, "Confirm and pay")
+        confirm(page, to)
         unknown = page.locator(".payments li.is-unknown")
         expect(unknown).to_contain_text(f"12.50 EUR to {to}", timeout=20_000)
         expect(unknown).to_contain_text("It may be booked")

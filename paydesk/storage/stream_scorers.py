@@ -1,5 +1,6 @@
 """What each scorer of a stream last said of itself."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -95,7 +96,7 @@ def heard_scorers(engine: Engine) -> list[HeardScorer]:
         rows = connection.execute(lately).all()
     found = [
         HeardScorer(
-            **ScorerReport.model_validate_json(row.report).model_dump(),
+            **json.loads(row.report),
             heard_s_ago=round(max(now - row.heard_at_us, 0) / 1e6, 1),
         )
         for row in rows

@@ -54,7 +54,7 @@ class Review(BaseModel):
     held: bool = Field(description="/payment would hold it until a person says why it may go.")
     alike: PaymentRecord | None = Field(
         description="An earlier payment of the same payee, payer, amount and currency, which may "
-        "be this one over again: under an Idempotency-Key of its own /payment does not refuse it."
+        "be this one over again: where it is not, /payment is told so with `beside`."
     )
 
 

@@ -13,6 +13,16 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** A table's cell, which has its column's name where the heads are not shown. */
+export function cell(label, content, kind = "") {
+  return h("td", { class: kind, "data-label": label }, content);
+}
+
+/** Names with their values. */
+export function factList(facts) {
+  return h("dl", { class: "facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
 /** Replaces what `element` holds, unless it would say the same: what is read aloud is read once. */
 export function put(element, ...children) {
   const fresh = document.createDocumentFragment();

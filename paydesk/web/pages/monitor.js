@@ -2,7 +2,7 @@
 
 import { ApiError } from "./api.js";
 import { LEVELS, LevelChart } from "./charts.js";
-import { h, put, say, when } from "./dom.js";
+import { cell, factList, h, put, say, when } from "./dom.js";
 import { Repeated } from "./repeated.js";
 import { badge, percent, riskOf } from "./risk.js";
 import { Streams } from "./streams.js";
@@ -258,11 +258,7 @@ export class Monitor {
   }
 }
 
-function cell(label, content, kind = "") {
-  return h("td", { class: kind, "data-label": label }, content);
-}
-
 function facts(decision) {
   const all = [["Transaction", decision.tx_id], ["Store", decision.store], ["Customer", decision.customer_id], ["Amount", decision.amount], ["Decision", h("code", {}, decision.decision_id)], ["Model", decision.model]];
-  return h("dl", { class: "facts" }, all.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return factList(all.filter(([, value]) => value));
 }

@@ -1,7 +1,7 @@
 // From a filled form to the bank's word: review in words with the risk, one confirmation, the outcome.
 
 import { ApiError } from "./api.js";
-import { h, put, say, when } from "./dom.js";
+import { h, put, say } from "./dom.js";
 import { Form } from "./form.js";
 import { grouped } from "./money.js";
 import { alikeIn, factsOf } from "./record.js";

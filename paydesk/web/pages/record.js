@@ -1,6 +1,6 @@
 // How a payment stands: its state, what the bank says of it, and what else is known.
 
-import { h, when } from "./dom.js";
+import { factList, h, when } from "./dom.js";
 
 /** The bank's last words. */
 const FINAL = new Set(["ACSC", "ACCC", "RJCT", "CANC"]);
@@ -50,5 +50,5 @@ export function factsOf(record) {
     record.note?.override && ["Let through because", record.note.override.reason],
     record.sandbox && ["Bank", "the sandbox: no money moved"],
   ];
-  return h("dl", { class: "facts" }, facts.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+  return factList(facts.filter(Boolean));
 }

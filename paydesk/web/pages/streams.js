@@ -1,6 +1,6 @@
 // Who scores streams, at which rate, and how much waits; nothing where nobody ever did.
 
-import { h, put, say } from "./dom.js";
+import { cell, h, put, say } from "./dom.js";
 
 const SILENT_S = 10; // a scorer reports every two seconds
 
@@ -57,8 +57,4 @@ function stateOf({ state, heard_s_ago: ago }) {
 function lasting(seconds) {
   const [size, name] = seconds < 90 ? [1, "s"] : seconds < 5400 ? [60, "min"] : [3600, "h"];
   return `${Math.round(seconds / size)} ${name}`;
-}
-
-function cell(label, text, kind = "") {
-  return h("td", { class: kind, "data-label": label }, text);
 }
