@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient
 from conftest import ROOT
 
 from deploy.broker import Broker, BrokerError, jars
@@ -161,6 +162,12 @@ class Stream:
         """The first so many decisions, once they are there."""
         found = self.committed(name, lambda messages: len(messages) >= number)
         return [json.loads(message.value() or b"") for message in found]
+
+    def members(self) -> int:
+        """How many scorers of this test the broker knows of."""
+        admin = AdminClient({"bootstrap.servers": self.broker.address, "log_level": 0})
+        group = self.topic("scorers")
+        return len(admin.describe_consumer_groups([group])[group].result(10).members)
 
     def end(self, process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> int:
         """Ends a process in the background; its exit code."""

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +319,28 @@ def test_a_log_that_is_away_holds_the_stream_up_and_loses_nothing(stream: Stream
     assert {one["tx_id"] for one in stream.decisions(2)} == {"A", "B"}
     assert stream.end(scorer) == 0
     assert "Traceback" not in stream.said()
+
+
+def test_one_that_joins_while_another_is_in_a_batch_leaves_no_partition_alone(
+    stream: Stream,
+) -> None:
+    first = stream.start("score", "--name", "one")
+    stream.send([{"tx_id": f"A{n}", "amount": 1} for n in range(40)])
+    stream.decisions(40)
+    with closing(sqlite3.connect(stream.home / "paydesk.db")) as database:
+        database.execute("BEGIN IMMEDIATE")  # The batch that comes now waits in the log's door.
+        stream.send([{"tx_id": f"B{n}", "amount": 1} for n in range(40)])
+        second = stream.start("score", "--name", "two")
+        while stream.members() < 2:
+            time.sleep(0.1)
+        failed = stream.said().count("cannot be written")
+        while stream.said().count("cannot be written") < failed + 2:
+            time.sleep(0.1)
+        database.rollback()
+    assert len({one["tx_id"] for one in stream.decisions(80)}) == 80
+    stream.send([{"tx_id": f"C{n}", "amount": 1} for n in range(40)])
+    assert len({one["tx_id"] for one in stream.decisions(120)}) == 120
+    assert [stream.end(scorer) for scorer in (first, second)] == [0, 0], stream.said()
 
 
 def test_the_same_decisions_via_api(stream: Stream, running: Running, trained: Trained) -> None:
