@@ -63,6 +63,12 @@ def test_words_without_a_number_are_no_amount(written: str) -> None:
         ("kr", "kr 4.500 to Brdr. Lindegaard VVS ApS", "DKK"),
         ("kr", "4 500 kr to Fjordvik in Bergen", "NOK"),
         ("kr", "2 000 kr to Lindqvist AB", "SEK"),
+        ("crowns", "two thousand crowns to Květinářství U Anděla", "CZK"),
+        ("Rs.", "Rs. 8,000 to the mason", "INR"),
+        ("Rs.", "Rs. 804,000 to Shifa Heart Centre, Lahore", "PKR"),
+        ("rupees", "172,000 rupees for the clinic in Jaffna", "LKR"),
+        ("Ft", "320 000 Ft for the hall", "HUF"),
+        ("Tk.", "Tk. 45,000 to the printer", "BDT"),
     ],
 )
 def test_a_currency_mark_becomes_its_iso_code(mark: str, text: str, code: str) -> None:
@@ -88,6 +94,8 @@ def test_a_word_that_is_no_currency_has_none() -> None:
     ("written", "value"),
     [
         ("M/s Annamalai Boiler Leasing", "Annamalai Boiler Leasing"),
+        ('"Annamalai Leasing"', "Annamalai Leasing"),
+        ('"Szyszka" Zakład Usług Leśnych', '"Szyszka" Zakład Usług Leśnych'),
         ("Mr. J. R. Patel", "J. R. Patel"),
         ("Northwind\n> Traders Ltd", "Northwind Traders Ltd"),
         ("Penrose Brewery's", "Penrose Brewery"),

@@ -22,7 +22,8 @@ _PLAIN: dict[str, str] = {
     "sek": "SEK", "dkk": "DKK", "nok": "NOK", "isk": "ISK", "swedish kronor": "SEK",
     "swedish crowns": "SEK", "danish kroner": "DKK", "norwegian kroner": "NOK", "kronor": "SEK",
     "czk": "CZK", "kč": "CZK", "koruna": "CZK", "korun": "CZK", "czech crowns": "CZK",
-    "huf": "HUF", "forint": "HUF", "forints": "HUF", "ron": "RON", "lei": "RON", "leu": "RON",
+    "huf": "HUF", "forint": "HUF", "forints": "HUF", "ft": "HUF",
+    "ron": "RON", "lei": "RON", "leu": "RON",
     "bgn": "BGN", "rsd": "RSD", "hrk": "HRK", "uah": "UAH", "hryvnia": "UAH", "₴": "UAH",
     "a$": "AUD", "au$": "AUD", "aud": "AUD", "australian dollars": "AUD",
     "aussie dollars": "AUD", "c$": "CAD", "ca$": "CAD", "cad": "CAD", "canadian dollars": "CAD",
@@ -42,7 +43,8 @@ _PLAIN: dict[str, str] = {
     "₩": "KRW", "won": "KRW", "thb": "THB", "baht": "THB", "฿": "THB", "php": "PHP",
     "₱": "PHP", "idr": "IDR", "rp": "IDR", "rupiah": "IDR", "vnd": "VND", "₫": "VND",
     "myr": "MYR", "rm": "MYR", "ringgit": "MYR", "pkr": "PKR", "lkr": "LKR", "bdt": "BDT",
-    "taka": "BDT", "৳": "BDT", "npr": "NPR", "twd": "TWD", "nt$": "TWD", "rub": "RUB",
+    "taka": "BDT", "tk": "BDT", "৳": "BDT", "npr": "NPR", "nrs": "NPR", "slrs": "LKR",
+    "twd": "TWD", "nt$": "TWD", "rub": "RUB",
     "₽": "RUB", "roubles": "RUB", "rubles": "RUB", "clp": "CLP", "cop": "COP", "ars": "ARS",
     "r": "ZAR", "n": "NGN", "gh¢": "GHS", "pesos mexicanos": "MXN", "n$": "NAD",
     "kenyan shillings": "KES", "shillings": "KES", "us": "USD",
@@ -56,6 +58,9 @@ _SHARED: dict[str, str] = {
     "kr": "SEK", "kr.": "SEK", "kroner": "NOK", "krone": "NOK", "krona": "SEK", "crowns": "SEK",
     "franc": "CHF", "francs": "CHF", "peso": "MXN", "pesos": "MXN",
 }  # fmt: skip
+
+# Marks that several countries share, too, but of one so much the most that no note is due.
+_RUPEES = frozenset(["rs", "rs.", "re", "rupee", "rupees"])
 
 # Marks that are ordinary words or initials too: known as currencies only once a span was found.
 _WORDS_TOO = frozenset(
@@ -74,6 +79,7 @@ _WORDS_TOO = frozenset(
         "rm",
         "mad",
         "pound",
+        "ft",
     ]
 )
 _SYMBOLS = frozenset("$€£₹₦₴₪₺₩฿₱₫₽৳₵¥")
@@ -100,6 +106,9 @@ def currency(mark: str, text: str) -> Currency | None:
     low = re.sub(r"\s+", " ", mark).strip(" ,;:()-/").lower()
     compact = low.replace(" ", "")
     for form in (low, compact, low.rstrip("."), compact.rstrip(".")):
+        if form in _RUPEES:
+            found = _decide(form, text)
+            return found if found.code != "INR" else Currency("INR")
         if form in _PLAIN:
             return Currency(_PLAIN[form])
     for form in (low, compact.rstrip(".")):
@@ -117,7 +126,7 @@ def _decide(mark: str, text: str) -> Currency:
     for code, signs in _SIGNS.get(_FAMILY[mark], {}).items():
         if signs.search(text):
             return Currency(code, f"{mark!r} is read as {code} by what else the mail says.")
-    code = _SHARED[mark]
+    code = _SHARED.get(mark) or _PLAIN[mark]
     return Currency(code, f"{mark!r} alone is read as {code}.")
 
 
@@ -126,6 +135,7 @@ _FAMILY: dict[str, str] = {
     **dict.fromkeys(("kr", "kr.", "kroner", "krone", "krona", "crowns"), "krone"),
     **dict.fromkeys(("franc", "francs"), "franc"),
     **dict.fromkeys(("peso", "pesos"), "peso"),
+    **dict.fromkeys(_RUPEES, "rupee"),
     "¥": "yen",
 }
 
@@ -152,11 +162,12 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
         "DKK": _any(r"DKK", r"Denmark", r"Danish", r"ApS", r"A/S", r"København", r"Copenhagen",
                     r"Aarhus", r"Odense", r"Aalborg", r"\+45", r"MobilePay", r"CVR", r"moms,? dk"),
         "NOK": _any(r"NOK", r"Norway", r"Norwegian", r"Oslo", r"Bergen", r"Trondheim", r"Stavanger",
-                    r"Tromsø", r"ASA", r"\+47", r"Vipps", r"AS"),
+                    r"Tromsø", r"ASA", r"\+47", r"Vipps", r"AS", r"norske"),
         "SEK": _any(r"SEK", r"Sweden", r"Swedish", r"Stockholm",
                     r"Göteborg", r"Gothenburg", r"Malmö",
                     r"Uppsala", r"AB", r"\+46", r"Swish", r"bankgiro", r"kronor"),
-        "CZK": _any(r"CZK", r"Kč", r"Czech", r"Prague", r"Praha", r"Brno", r"s\.r\.o\."),
+        "CZK": _any(r"CZK", r"Kč", r"Czech", r"Prague", r"Praha", r"Brno", r"s\.r\.o\.",
+                    r"\w*[ěřů]\w*"),
         "ISK": _any(r"ISK", r"Iceland", r"Reykjav[ií]k", r"ehf\.?"),
     },
     "franc": {
@@ -170,6 +181,12 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
         "CLP": _any(r"CLP", r"Chile", r"Santiago"),
         "COP": _any(r"COP", r"Bogotá", r"Colombia\w*"),
         "MXN": _any(r"MXN", r"Mexic\w+", r"México"),
+    },
+    "rupee": {
+        "PKR": _any(r"PKR", r"Pakistan\w*", r"Lahore", r"Karachi", r"Islamabad", r"Rawalpindi",
+                    r"Faisalabad", r"Peshawar", r"\+92"),
+        "LKR": _any(r"LKR", r"Sri Lankan?", r"Colombo", r"Kandy", r"Jaffna", r"Galle", r"\+94"),
+        "NPR": _any(r"NPR", r"Nepal\w*", r"Kathmandu", r"Pokhara", r"\+977"),
     },
     "yen": {
         "CNY": _any(r"CNY", r"RMB", r"China", r"Shanghai", r"Shenzhen", r"Beijing", r"Guangzhou"),

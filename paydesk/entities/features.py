@@ -105,7 +105,7 @@ def _twins(words: Sequence[str]) -> dict[int, list[str]]:
                         if j + 1 < len(words):
                             row.append(f"twin+1|{short(words[j + 1])}")
                             row.append(f"twin+1|k={kind(words[j + 1])}")
-                found[i] = row
+                found[i] = list(dict.fromkeys(row))
     return found
 
 

@@ -15,6 +15,8 @@ _LABELS = frozenset(["a/c", "acct", "beneficiary", "payee", "therefore"])
 _BEFORE_ANY = _HONORIFICS | _LABELS
 _BEFORE_PERSON = _TITLES | _LABELS
 _CLOSINGS = frozenset(["please", "pls", "plz"])
+_QUOTES = '"“”„'
+_AROUND = f" ,;:{_QUOTES}"
 _QUOTING = re.compile(r"\n[>\s]*")
 _NEXT_SENTENCE = re.compile(r"(?<=[a-z]{5})\. (?=[A-Z]).*$")
 _ACCOUNT_NUMBER = re.compile(r"\d{6,}")
@@ -38,13 +40,21 @@ def name(written: str, *, person: bool = False, dotted: bool = False) -> str:
         words[-1].lower().strip(".") in _CLOSINGS or _ACCOUNT_NUMBER.fullmatch(words[-1])
     ):
         words.pop()
-    plain = _POSSESSIVE.sub("", " ".join(words).strip(' ,;:"“”'))
+    plain = _POSSESSIVE.sub("", _unquoted(" ".join(words)))
     last = plain.rsplit(" ", 1)[-1]
     if dotted and " " in plain and (last.lower() in _DOTTED or re.fullmatch("[A-Z]", last)):
         return f"{plain}."
     if last.endswith(".") and len(last) > 5 and not _abbreviated(last[:-1]):
         return plain[:-1]
     return plain
+
+
+def _unquoted(text: str) -> str:
+    # Quotation marks around a part of a name are the name's: "Szyszka" Zakład Usług.
+    stripped = text.strip(_AROUND)
+    marks = sum(text.count(mark) for mark in _QUOTES)
+    inner = sum(stripped.count(mark) for mark in _QUOTES)
+    return text.strip(" ,;:") if inner < marks and inner % 2 else stripped
 
 
 def _abbreviated(word: str) -> bool:
