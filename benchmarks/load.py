@@ -54,7 +54,7 @@ def closed_loop(
         sys.exit(f"{refused[1]} requests were refused at {server.route}: {server.said()}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     shares = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", said, re.MULTILINE))
-    if rate is None:
+    if rate is None or len(shares) < 2:
         sys.exit(f"wrk said: {said}")
     return Measured(float(rate[1]), _milliseconds(shares["50"]), _milliseconds(shares["99"]))
 

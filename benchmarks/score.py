@@ -109,17 +109,22 @@ def two_workers(forest: Path) -> list[tuple[Measured, Measured]]:
 
 
 def bodies(server: Server, forest: Path) -> list[object]:
-    """Transactions of every kind; mlflow has the forest alone, and wants its features."""
+    """Transactions of every kind, in the form that the server takes."""
     encoder = Forest.load(forest).encoder
     kinds = ("food", "electronics", "fuel", "groceries", "travel")
     sent: list[object] = []
     for n in range(100):
         amount, kind, hour = 12.5 + 37 * n, kinds[n % 5], n % 24
-        if server.route == "/invocations":
-            row = encoder.row(amount, hour, kind)[0].tolist()
-            sent.append({"dataframe_split": {"columns": encoder.names, "data": [row]}})
-        else:
-            sent.append({"tx_id": f"TX{n:04}", "amount": amount, "category": kind, "hour": hour})
+        tx = {"tx_id": f"TX{n:04}", "amount": amount, "category": kind, "hour": hour}
+        row = encoder.row(amount, hour, kind)[0].tolist()
+        sent.append(
+            {
+                "flat": tx,
+                "named": {"tx": tx},
+                "listed": {"tx": [tx]},
+                "frame": {"dataframe_split": {"columns": encoder.names, "data": [row]}},
+            }[server.form]
+        )
     return sent
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
@@ -23,17 +24,20 @@ CLIENT_CORE = "1"
 _READY_S = 120.0
 _UVICORN = ("uvicorn", "uvloop", "httptools")
 _SKLEARN = ("scikit-learn", "skops", "numpy")
+# What a request carries: the transaction, {"tx": transaction}, {"tx": [transaction]}, or features.
+Form = Literal["flat", "named", "listed", "frame"]
 _ASGI = ("-m", "uvicorn", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--port")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A server: its name, packages, Python arguments (PORT stands for the port), and route."""
+    """A server: its name, packages, Python arguments (PORT stands for the port), route and form."""
 
     name: str
     packages: Sequence[str]
     command: Sequence[str]
     route: str = "/score"
+    form: Form = "flat"
 
 
 SCORE_PEERS = {
@@ -66,11 +70,13 @@ SCORE_PEERS = {
         "plain BentoML with scikit-learn",
         ("bentoml", *_SKLEARN, *_UVICORN),
         ("-m", "bentoml", "serve", "bentoml_sklearn:Plain", "--port", "PORT"),
+        form="named",
     ),
     "bentoml_batching": Peer(
         "BentoML with scikit-learn, batching",
         ("bentoml", *_SKLEARN, *_UVICORN),
         ("-m", "bentoml", "serve", "bentoml_sklearn:Batching", "--port", "PORT"),
+        form="listed",
     ),
     "litserve": Peer(
         "LitServe with scikit-learn, batching",
@@ -85,6 +91,7 @@ SCORE_PEERS = {
             *("local", "--host", "127.0.0.1", "--port", "PORT", "--workers", "1"),
         ),
         "/invocations",
+        "frame",
     ),
 }
 PREDICT_PEER = Peer(
@@ -102,6 +109,7 @@ class Server:
 
     port: int
     route: str
+    form: Form
     process: subprocess.Popen[bytes] = field(repr=False)
     log: Path = field(repr=False)
 
@@ -149,7 +157,9 @@ def ours(folder: Path, name: str, route: str, *, workers: int = 1) -> Iterator[S
     }
     command = (sys.executable, "-m", "bentoml", "serve", "service:Paydesk", "--port", "PORT")
     cores = SERVER_CORE if workers == 1 else f"{SERVER_CORE},{CLIENT_CORE}"
-    with _process(command, ROOT, environment, folder / f"{name}.log", route, cores) as server:
+    with _process(
+        command, ROOT, environment, folder / f"{name}.log", (route, "flat"), cores
+    ) as server:
         yield server
 
 
@@ -161,7 +171,8 @@ def peer(
     python = _environment_of(name, chosen)
     command = [str(python), *(word.replace("NATIVE", str(native)) for word in chosen.command)]
     log = folder / f"{name}.log"
-    with _process(command, PEERS, environment, log, chosen.route, SERVER_CORE) as server:
+    asked = chosen.route, chosen.form
+    with _process(command, PEERS, environment, log, asked, SERVER_CORE) as server:
         yield server
 
 
@@ -189,7 +200,7 @@ def _process(
     cwd: Path,
     environment: Mapping[str, str],
     log: Path,
-    route: str,
+    asked: tuple[str, Form],
     cores: str,
 ) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -212,7 +223,7 @@ def _process(
             stderr=output,
             start_new_session=True,
         )
-    server = Server(port, route, started, log)
+    server = Server(port, *asked, started, log)
     try:
         _wait(server)
         yield server

@@ -18,7 +18,7 @@ class Plain:
         return answer(tx, probability(features(tx)))
 
 
-@bentoml.service(name="batching")
+@bentoml.service(name="gathering")  # "batching" is a word of its settings
 class Batching:
     """As the documentation's page about batches."""
 
