@@ -53,8 +53,8 @@ def closed_loop(
     if refused := re.search(r"Non-2xx or 3xx responses: (\d+)", said):
         sys.exit(f"{refused[1]} requests were refused at {server.route}: {server.said()}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    shares = dict(re.findall(r"^\s+(50|99)%\s+(\S+)$", said, re.MULTILINE))
-    if rate is None or len(shares) < 2:
+    shares = dict(re.findall(r"^\s+(50|99)%\s+(\S+)\s*$", said, re.MULTILINE))
+    if rate is None or len(shares) < 2 or not float(rate[1]):
         sys.exit(f"wrk said: {said}")
     return Measured(float(rate[1]), _milliseconds(shares["50"]), _milliseconds(shares["99"]))
 
@@ -90,7 +90,12 @@ async def _at_rate(
         while (one := await due.get()) is not None:
             at, request = one
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:  # It was idle for too long, and closed.
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
             if b" 200 " not in head[:20]:
                 sys.exit(f"A request was refused at {server.route}: {head!r}")
             length = re.search(rb"(?i)content-length: (\d+)", head)

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
 ENVIRONMENTS = ROOT / ".paydesk" / "bench"
@@ -22,6 +24,8 @@ BENTOML_HOME = Path(os.environ.get("BENTOML_HOME", ROOT / ".paydesk" / "bentoml"
 SERVER_CORE = "0"
 CLIENT_CORE = "1"
 _READY_S = 120.0
+_CGROUP = Path("/sys/fs/cgroup/cpu")
+_PERIOD_US = 10_000
 _UVICORN = ("uvicorn", "uvloop", "httptools")
 _SKLEARN = ("scikit-learn", "skops", "numpy")
 # What a request carries: the transaction, {"tx": transaction}, {"tx": [transaction]}, or features.
@@ -64,7 +68,17 @@ SCORE_PEERS = {
     "flask": Peer(
         "Flask with scikit-learn under gunicorn",
         ("flask", "gunicorn", *_SKLEARN),
-        ("-m", "gunicorn", "--threads", "4", "--bind", "127.0.0.1:PORT", "flask_sklearn:app"),
+        (
+            "-m",
+            "gunicorn",
+            "--timeout",
+            "0",
+            "--threads",
+            "4",
+            "--bind",
+            "127.0.0.1:PORT",
+            "flask_sklearn:app",
+        ),
     ),
     "bentoml": Peer(
         "plain BentoML with scikit-learn",
@@ -98,7 +112,7 @@ PREDICT_PEER = Peer(
     "Flask with sklearn-crfsuite under gunicorn: tags only",
     ("flask", "gunicorn", "sklearn-crfsuite", "skops", "numpy", "pycountry", "pydantic"),
     # One thread: a CRF that two of them ask at once mixes up their mail.
-    ("-m", "gunicorn", "--bind", "127.0.0.1:PORT", "flask_crfsuite:app"),
+    ("-m", "gunicorn", "--timeout", "0", "--bind", "127.0.0.1:PORT", "flask_crfsuite:app"),
     "/predict",
 )
 
@@ -174,6 +188,30 @@ def peer(
     asked = chosen.route, chosen.form
     with _process(command, PEERS, environment, log, asked, SERVER_CORE) as server:
         yield server
+
+
+@contextmanager
+def allowed(server: Server, cores: float) -> Iterator[None]:
+    """The server gets so much of the cores and no more: what others leave free is theirs.
+
+    Needs root, and the processor's control group of Linux (version 1).
+    """
+    group = _CGROUP / f"paydesk-bench-{server.port}"
+    try:
+        group.mkdir()
+        (group / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
+        (group / "cpu.cfs_quota_us").write_text(str(int(cores * _PERIOD_US)))
+        first = psutil.Process(server.process.pid)
+        for process in (first, *first.children(recursive=True)):
+            (group / "cgroup.procs").write_text(str(process.pid))
+    except OSError as error:
+        sys.exit(f"Two workers need a share of the cores each, which needs root: {error}")
+    try:
+        yield
+    finally:
+        for process in (group / "cgroup.procs").read_text().split():
+            (_CGROUP / "cgroup.procs").write_text(process)
+        group.rmdir()
 
 
 def _environment_of(name: str, chosen: Peer) -> Path:

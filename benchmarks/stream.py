@@ -45,7 +45,7 @@ from training.transactions import simulate
 
 _COLUMNS = ["tx_id", "timestamp", "customer_id", "store", "category", "amount"]
 _IN_FLIGHT = 64
-_WARM_S = 5
+_WARM_S = 10
 _WAYS = {
     "paydesk": "paydesk stream score, on one core",
     "scikit-learn": "a consumer that asks scikit-learn one by one, on the same",
