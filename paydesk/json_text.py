@@ -19,6 +19,11 @@ DEEPEST = 64
 _NEEDS_CARE = re.compile(rb'[0-9]{16}|"[ \t\r\n]+:')
 
 
+def whole_number(value: Any) -> Any:
+    """A JSON number without fraction as an int; anything else is left to fail as what it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class JsonTextError(ValueError):
     """The text is not what Paydesk takes for a JSON object; the message is one sentence."""
 

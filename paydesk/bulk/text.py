@@ -14,7 +14,7 @@ import orjson
 
 from paydesk.bulk.rows import ABSENT, NUMBERS, Block, Refused
 from paydesk.bulk.unpacking import BrokenOffError, Bytes
-from paydesk.json_text import JsonTextError, parse_object, surely_plain
+from paydesk.json_text import JsonTextError, parse_object, surely_plain, whole_number
 from paydesk.risk.columns import DataError
 
 LINE_LIMIT = 1024 * 1024
@@ -200,7 +200,7 @@ class Csv:
                 _numbers(column) if name in NUMBERS else [text or ABSENT for text in column]
             )
         if "hour" in values:
-            values["hour"] = [_whole(value) for value in values["hour"]]
+            values["hour"] = [whole_number(value) for value in values["hour"]]
         return Block(lines, values, refused)
 
 
@@ -256,7 +256,3 @@ def _numbers(column: list[str]) -> list[Any]:
     except ValueError:
         pass
     return [float(text) if _NUMBER.fullmatch(text) else text or ABSENT for text in column]
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if type(value) is float and value.is_integer() else value

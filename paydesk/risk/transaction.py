@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from paydesk.json_text import whole_number
+
 NOON = 12
 LARGEST_AMOUNT = 1e12
 LONGEST_NAME = 200
@@ -33,13 +35,6 @@ _Name = Annotated[
 ]
 
 
-def _whole(value: Any) -> Any:
-    """A JSON number without fraction as an int; anything else is left to fail as what it is."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
 def _written_out(value: Any) -> Any:
     # Without this, pydantic also takes seconds since 1970, as a number or as a text.
     if isinstance(value, str) and _DATE.match(value):
@@ -47,7 +42,7 @@ def _written_out(value: Any) -> Any:
     raise ValueError("must be a text like 2026-03-01T02:30:00Z")
 
 
-_Hour = Annotated[int, Field(ge=0, le=23, strict=True), BeforeValidator(_whole)]
+_Hour = Annotated[int, Field(ge=0, le=23, strict=True), BeforeValidator(whole_number)]
 _Time = Annotated[datetime, BeforeValidator(_written_out)]
 
 

@@ -1,11 +1,12 @@
 """What each scorer of a stream last said of itself."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sqlalchemy import Engine, func, select
 
+from paydesk.json_text import whole_number
 from paydesk.storage.database import answering, inserting, now_us, writing
 from paydesk.storage.tables import stream_scorers
 
@@ -14,12 +15,7 @@ _MOST = 100
 _Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-def _whole(value: Any) -> Any:
-    # JSON's 2.0 is a whole number, too.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-_Count = Annotated[int, Field(ge=0, lt=2**53, strict=True), BeforeValidator(_whole)]
+_Count = Annotated[int, Field(ge=0, lt=2**53, strict=True), BeforeValidator(whole_number)]
 
 
 class ScorerReport(BaseModel):
