@@ -68,6 +68,9 @@ def test_words_without_a_number_are_no_amount(written: str) -> None:
         ("Rs.", "Rs. 804,000 to Shifa Heart Centre, Lahore", "PKR"),
         ("rupees", "172,000 rupees for the clinic in Jaffna", "LKR"),
         ("Ft", "320 000 Ft for the hall", "HUF"),
+        ("$", "$62.50 Aussie to Macca", "AUD"),
+        ("$", "refund her the $239 NZ", "NZD"),
+        ("Rs", "Rs 24,000, transfer through easypaisa", "PKR"),
         ("Tk.", "Tk. 45,000 to the printer", "BDT"),
     ],
 )

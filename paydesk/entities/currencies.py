@@ -8,7 +8,7 @@ import pycountry
 
 # Marks that mean one currency wherever they stand, in lower case.
 _PLAIN: dict[str, str] = {
-    "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "euros.": "EUR",
+    "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "euros.": "EUR", "e": "EUR",
     "£": "GBP", "gbp": "GBP", "pound": "GBP", "pounds": "GBP", "sterling": "GBP", "stg": "GBP",
     "quid": "GBP", "pounds sterling": "GBP", "nicker": "GBP",
     "usd": "USD", "us$": "USD", "us dollar": "USD", "us dollars": "USD", "u.s. dollars": "USD",
@@ -17,18 +17,19 @@ _PLAIN: dict[str, str] = {
     "rupees": "INR", "indian rupees": "INR", "rupaye": "INR",
     "zł": "PLN", "zl": "PLN", "pln": "PLN", "złoty": "PLN", "złotych": "PLN", "złote": "PLN",
     "zloty": "PLN", "zlotys": "PLN", "zlotych": "PLN",
-    "chf": "CHF", "sfr": "CHF", "sfr.": "CHF", "fr.": "CHF", "franken": "CHF",
+    "chf": "CHF", "sfr": "CHF", "sfr.": "CHF", "fr.": "CHF", "fr": "CHF", "franken": "CHF",
     "swiss francs": "CHF", "francs swiss": "CHF", "swiss franc": "CHF", "stutz": "CHF",
     "sek": "SEK", "dkk": "DKK", "nok": "NOK", "isk": "ISK", "swedish kronor": "SEK",
     "swedish crowns": "SEK", "danish kroner": "DKK", "norwegian kroner": "NOK", "kronor": "SEK",
     "czk": "CZK", "kč": "CZK", "koruna": "CZK", "korun": "CZK", "czech crowns": "CZK",
     "huf": "HUF", "forint": "HUF", "forints": "HUF", "ft": "HUF",
+    "leva": "BGN", "лв": "BGN", "грн": "UAH",
     "ron": "RON", "lei": "RON", "leu": "RON",
     "bgn": "BGN", "rsd": "RSD", "hrk": "HRK", "uah": "UAH", "hryvnia": "UAH", "₴": "UAH",
     "a$": "AUD", "au$": "AUD", "aud": "AUD", "australian dollars": "AUD",
     "aussie dollars": "AUD", "c$": "CAD", "ca$": "CAD", "cad": "CAD", "canadian dollars": "CAD",
     "can$": "CAD", "cdn": "CAD", "cdn$": "CAD", "nz$": "NZD", "nzd": "NZD",
-    "new zealand dollars": "NZD", "kiwi dollars": "NZD",
+    "new zealand dollars": "NZD", "nz dollars": "NZD", "kiwi dollars": "NZD",
     "s$": "SGD", "sgd": "SGD", "singapore dollars": "SGD", "hk$": "HKD", "hkd": "HKD",
     "hong kong dollars": "HKD", "r$": "BRL", "brl": "BRL", "reais": "BRL", "real": "BRL",
     "mx$": "MXN", "mxn": "MXN", "mexican pesos": "MXN",
@@ -47,7 +48,7 @@ _PLAIN: dict[str, str] = {
     "twd": "TWD", "nt$": "TWD", "rub": "RUB",
     "₽": "RUB", "roubles": "RUB", "rubles": "RUB", "clp": "CLP", "cop": "COP", "ars": "ARS",
     "r": "ZAR", "n": "NGN", "gh¢": "GHS", "pesos mexicanos": "MXN", "n$": "NAD",
-    "kenyan shillings": "KES", "shillings": "KES", "us": "USD",
+    "kenyan shillings": "KES", "shilling": "KES", "shillings": "KES", "us": "USD",
     "canadian": "CAD", "australian": "AUD",
     "pen": "PEN", "soles": "PEN", "jmd": "JMD", "j$": "JMD", "ttd": "TTD", "bbd": "BBD",
 }  # fmt: skip
@@ -80,6 +81,8 @@ _WORDS_TOO = frozenset(
         "mad",
         "pound",
         "ft",
+        "e",
+        "fr",
     ]
 )
 _SYMBOLS = frozenset("$€£₹₦₴₪₺₩฿₱₫₽৳₵¥")
@@ -148,13 +151,15 @@ def _any(*words: str) -> re.Pattern[str]:
 _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
     "dollar": {
         "USD": _any(r"USD", r"US\$", r"U\.S\. dollars?", r"US dollars?"),
-        "AUD": _any(r"AUD", r"A\$", r"Australian dollars?", r"Pty", r"ABN", r"Sydney", r"Melbourne",
-                    r"Brisbane", r"Perth", r"NSW", r"Queensland", r"BSB", r"\+61"),
+        "AUD": _any(r"AUD", r"A\$", r"Australian dollars?", r"Aussie", r"Pty", r"ABN",
+                    r"Sydney", r"Melbourne", r"Brisbane", r"Perth", r"NSW",
+                    r"Queensland", r"BSB", r"PayID", r"\+61"),
         "CAD": _any(r"CAD", r"C\$", r"Canadian(?: dollars?)?", r"Toronto", r"Vancouver",
                     r"Montreal",
 
                     r"Ontario", r"Alberta", r"Interac", r"Quebec", r"Calgary", r"HST"),
-        "NZD": _any(r"NZD", r"NZ\$", r"New Zealand", r"Auckland", r"Wellington", r"Kia ora"),
+        "NZD": _any(r"NZD", r"NZ\$", r"NZ", r"New Zealand", r"Dunedin", r"Christchurch",
+                    r"Auckland", r"Wellington", r"Kia ora"),
         "SGD": _any(r"SGD", r"S\$", r"Singapore", r"Pte", r"PayNow"),
         "HKD": _any(r"HKD", r"HK\$", r"Hong Kong"),
     },
@@ -184,8 +189,9 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
     },
     "rupee": {
         "PKR": _any(r"PKR", r"Pakistan\w*", r"Lahore", r"Karachi", r"Islamabad", r"Rawalpindi",
-                    r"Faisalabad", r"Peshawar", r"\+92"),
-        "LKR": _any(r"LKR", r"Sri Lankan?", r"Colombo", r"Kandy", r"Jaffna", r"Galle", r"\+94"),
+                    r"Faisalabad", r"Peshawar", r"Easypaisa", r"JazzCash", r"\+92"),
+        "LKR": _any(r"LKR", r"(?:Sri )?Lankan?", r"Colombo", r"Kandy", r"Jaffna", r"Galle",
+                    r"\+94"),
         "NPR": _any(r"NPR", r"Nepal\w*", r"Kathmandu", r"Pokhara", r"\+977"),
     },
     "yen": {
