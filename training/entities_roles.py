@@ -18,6 +18,7 @@ from paydesk.entities.roles import TABLES, none_evidence
 from training.markup import Mail
 
 _RAREST = 2
+_LEAST = 0.01  # Three weights of five are smaller; all together they decide nothing on dev.
 _ROUNDED = 4
 _CERTAIN = 6.0  # in log-odds
 
@@ -198,9 +199,9 @@ class _Layout:
     def named(self, weights: Vector) -> dict[str, Any]:
         return {
             name: {
-                feature: round(float(weights[table.slice.start + i] * table.sizes[i]), _ROUNDED)
+                feature: round(weight, _ROUNDED)
                 for feature, i in table.columns.items()
-                if abs(weights[table.slice.start + i]) >= 10**-_ROUNDED
+                if abs(weight := float(weights[table.slice.start + i] * table.sizes[i])) >= _LEAST
             }
             for name, table in self.tables.items()
         }

@@ -102,6 +102,7 @@ class StreamScorer:
                 while not stop.is_set():
                     self._batch(session)
                     pause_s = 0.0
+                self._told(session.lags())
             except (KafkaException, DatabaseUnavailableError, TryAgainError) as failed:
                 reason = _reason(self._kafka, self._group, failed)
                 self._metrics.interrupted()
@@ -132,11 +133,14 @@ class StreamScorer:
                 took_s=time.monotonic() - began,
             )
             self._progress.committed(len(decided.rows), len(refusals), ages_s)
-        if (lags := session.lags()) is not None:
-            self._metrics.lags(lags)
-            self._progress.waits(sum(lags.values()))
+        if session.lags_are_due:
+            self._told(session.lags())
         if self._progress.is_due:
             self._decider.report(self._progress.report("scoring"))
+
+    def _told(self, lags: dict[tuple[str, int], int]) -> None:
+        self._metrics.lags(lags)
+        self._progress.waits(sum(lags.values()))
 
 
 class _Session:
@@ -241,10 +245,13 @@ class _Session:
             self._done_until(end.partition, end.offset)
         return alerts
 
-    def lags(self) -> dict[tuple[str, int], int] | None:
-        """How many messages wait in each partition; once a second, else None."""
-        if time.monotonic() < self._lags_due:
-            return None
+    @property
+    def lags_are_due(self) -> bool:
+        """Whether a second is over since they were last asked for."""
+        return time.monotonic() >= self._lags_due
+
+    def lags(self) -> dict[tuple[str, int], int]:
+        """How many messages wait in each partition."""
         self._lags_due = time.monotonic() + _LAG_EVERY_S
         found: dict[tuple[str, int], int] = {}
         for partition in self._assigned:
