@@ -22,6 +22,9 @@ from paydesk.errors import PaydeskError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_MS = 5_000
+# 16 MB of log. At SQLite's own 1,000 every second batch of a stream, and one commit of a hundred of
+# /score, waits for a checkpoint's fsync of the whole file.
+_CHECKPOINT_PAGES = 4_000
 # No call may hang for ever: neither on a lock, nor on a server that went away without a word.
 _POSTGRES = {
     "connect_timeout": 5,
@@ -172,6 +175,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
+        f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
