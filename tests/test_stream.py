@@ -321,6 +321,30 @@ def test_a_log_that_is_away_holds_the_stream_up_and_loses_nothing(stream: Stream
     assert "Traceback" not in stream.said()
 
 
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+def test_a_broker_away_for_longer_than_a_session_ends_no_scorer(stream: Stream, how: str) -> None:
+    records = records_of(transactions(40_000))
+    stream.send(records, by_customer(records))
+    scorer = stream.start("score", "--name", "one", "--most", "500")
+    stream.decisions(2_000)  # It is in the middle of the work, with a commit under way mostly.
+    assert stream.broker.process is not None
+    if how == "frozen":
+        stream.broker.process.send_signal(signal.SIGSTOP)
+    else:
+        stream.broker.kill()
+    time.sleep(14)  # A session lasts 10 s.
+    if how == "frozen":
+        stream.broker.process.send_signal(signal.SIGCONT)
+    else:
+        stream.broker.start()
+    decisions = stream.decisions(len(records))
+    assert scorer.poll() is None, stream.said()
+    assert stream.end(scorer) == 0
+    decisions = [json.loads(one.value() or b"") for one in stream.committed("decisions")]
+    assert sorted(one["tx_id"] for one in decisions) == sorted(one["tx_id"] for one in records)
+    assert sorted(logged(stream)) == sorted((one["tx_id"], one["decision_id"]) for one in decisions)
+
+
 def test_one_that_joins_while_another_is_in_a_batch_leaves_no_partition_alone(
     stream: Stream,
 ) -> None:

@@ -100,7 +100,8 @@ def score(
     from paydesk.stream.deciding import Decider, InProcess  # noqa: PLC0415
     from paydesk.stream.kafka import Kafka  # noqa: PLC0415
     from paydesk.stream.metrics import StreamMetrics  # noqa: PLC0415
-    from paydesk.stream.scoring import Group, StreamScorer  # noqa: PLC0415
+    from paydesk.stream.scoring import StreamScorer  # noqa: PLC0415
+    from paydesk.stream.session import Group  # noqa: PLC0415
 
     settings = Settings.read()
     topics = Topics.of(settings, topic)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from threading import Lock
 from typing import Literal
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ _EVERY_S = 2.0
 
 
 class Progress:
-    """Counts of one scorer, all about what was committed."""
+    """Counts of one scorer, all about what was committed. Safe to share between threads."""
 
     def __init__(self, group: str, name: str, topic: str) -> None:
         """Raises StreamError for a name that no report can have."""
@@ -24,6 +25,7 @@ class Progress:
         self._since = time.monotonic()
         self._decisions_then = 0
         self._slowest_s: float | None = None
+        self._lock = Lock()
         try:
             self.report("scoring")
         except ValidationError as error:
@@ -33,10 +35,11 @@ class Progress:
 
     def committed(self, decisions: int, dead_letters: int, alert_ages_s: Sequence[float]) -> None:
         """One batch is committed."""
-        self._decisions += decisions
-        self._dead_letters += dead_letters
-        if alert_ages_s:
-            self._slowest_s = max(self._slowest_s or 0.0, *alert_ages_s)
+        with self._lock:
+            self._decisions += decisions
+            self._dead_letters += dead_letters
+            if alert_ages_s:
+                self._slowest_s = max(self._slowest_s or 0.0, *alert_ages_s)
 
     def waits(self, messages: int) -> None:
         """So many messages are not scored yet."""
@@ -49,16 +52,19 @@ class Progress:
 
     def report(self, state: Literal["scoring", "stopped"]) -> ScorerReport:
         """How it stands, and how it went since the last report."""
-        now = time.monotonic()
-        new = self._decisions - self._decisions_then
-        made = ScorerReport(
-            **self._who,
-            state=state,
-            decisions=self._decisions,
-            dead_letters=self._dead_letters,
-            waiting=self._waiting,
-            per_second=round(new / max(now - self._since, 0.001), 1),
-            to_alert_ms=None if self._slowest_s is None else round(max(self._slowest_s, 0) * 1000),
-        )
-        self._since, self._decisions_then, self._slowest_s = now, self._decisions, None
-        return made
+        with self._lock:
+            now = time.monotonic()
+            new = self._decisions - self._decisions_then
+            made = ScorerReport(
+                **self._who,
+                state=state,
+                decisions=self._decisions,
+                dead_letters=self._dead_letters,
+                waiting=self._waiting,
+                per_second=round(new / max(now - self._since, 0.001), 1),
+                to_alert_ms=None
+                if self._slowest_s is None
+                else round(max(self._slowest_s, 0) * 1000),
+            )
+            self._since, self._decisions_then, self._slowest_s = now, self._decisions, None
+            return made
