@@ -3,8 +3,11 @@
 import pytest
 
 from paydesk.entities.amounts import amount
+from paydesk.entities.candidates import sums, units
 from paydesk.entities.currencies import currency
 from paydesk.entities.names import name
+from paydesk.entities.tagger import TokenSpan
+from paydesk.entities.tokens import tokenize
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,19 @@ from paydesk.entities.names import name
         ("2 lakh", "200000"),
         ("1.5 crore", "15000000"),
         ("two thousand", "2000"),
+        ("one twenty", "120"),
+        ("six thousand fifty and 50/100", "6050.50"),
+        ("twenty five", "25"),
+        ("28 tis", "28000"),
+        ("15mila", "15000"),
+        ("three ninety nine", "399"),
+        ("eight dollars fifty", "8.5"),
+        ("two pounds and five", "2.05"),
+        ("one hundred and five", "105"),
+        ("two hundred & no/100 dollars", "200.00"),
+        ("1,250 and 50/100", "1250.50"),
+        ("three quarters of a million", "750000"),
+        ("two dozen", "24"),
         ("three and a half grand", "3500"),
         ("a grand", "1000"),
         ("one lakh eighty five thousand", "185000"),
@@ -42,9 +58,39 @@ def test_an_amount_in_any_convention_is_a_plain_decimal(written: str, value: str
     assert amount(written) == value
 
 
-@pytest.mark.parametrize("written", ["", "soon", "the rest"])
+@pytest.mark.parametrize("written", ["", "soon", "the rest", "tis the season", "tusen takk"])
 def test_words_without_a_number_are_no_amount(written: str) -> None:
     assert amount(written) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "five or twenty",
+        "one or two",
+        "five to ten thousand",
+        "two invoices of fifty",
+        "three times twenty",
+        "five point twenty five",
+        "four and twenty",
+        "two fifty fifty",
+        "ninety-nine ninety-nine",
+        "five thousand thousand",
+        "five of 10/100",
+        "two and twenty/100",
+        "mille deux cents",
+    ],
+)
+def test_what_is_not_surely_one_number_is_none(written: str) -> None:
+    assert amount(written) is None
+
+
+def test_a_currency_of_three_decimals_has_them() -> None:
+    text = "Please pay KWD 475.500 to Al Noor Trading"
+    tokens = tokenize(text)
+    spans = [TokenSpan(2, 2, "CUR", 1.0), TokenSpan(3, 3, "SUM", 1.0)]
+    assert [token.text for token in tokens[2:4]] == ["KWD", "475.500"]
+    assert [found.value for found in sums(units(tokens, spans), tokens, text)] == ["475.500"]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +109,12 @@ def test_words_without_a_number_are_no_amount(written: str) -> None:
         ("kr", "kr 4.500 to Brdr. Lindegaard VVS ApS", "DKK"),
         ("kr", "4 500 kr to Fjordvik in Bergen", "NOK"),
         ("kr", "2 000 kr to Lindqvist AB", "SEK"),
+        ("kr", "2 000 kr to Lotta in Malmö, as always", "SEK"),  # "as" is no Norwegian company
+        ("kr", "2 000 kr, Danske Bank, to Malmö Foto AB", "SEK"),
+        ("kr", "PAY 2 000 KR AS USUAL TO LOTTA IN MALMÖ", "SEK"),
+        ("kr", "2 000 kr to Anna Lund in Reykjavik", "ISK"),
+        ("kr", "2 000 kr (NOK) to Lindqvist AB, Malmö", "NOK"),
+        ("Rs", "Rs 400 to Multan Sweets, Delhi", "INR"),
         ("crowns", "two thousand crowns to Květinářství U Anděla", "CZK"),
         ("Rs.", "Rs. 8,000 to the mason", "INR"),
         ("Rs.", "Rs. 804,000 to Shifa Heart Centre, Lahore", "PKR"),

@@ -17,7 +17,7 @@ from paydesk.entities.evaluation import same
 from paydesk.entities.roles import TABLES, none_evidence
 from training.markup import Mail
 
-_RAREST = 2
+_MANY = 5_000  # mails
 _LEAST = 0.01  # Three weights of five are smaller; all together they decide nothing on dev.
 _ROUNDED = 4
 _CERTAIN = 6.0  # in log-odds
@@ -106,12 +106,17 @@ def fit_roles(
     return layout.named(found.x)
 
 
+def _rarest(mails: int) -> int:
+    """How often evidence has to be seen to get a weight: of few mails, what two share is much."""
+    return 3 if mails >= _MANY else 2
+
+
 class _Matrix:
     """Rows of features as a sparse matrix, its columns starting at `offset` of the weights."""
 
-    def __init__(self, rows: Sequence[Iterable[str]], offset: int) -> None:
+    def __init__(self, rows: Sequence[Iterable[str]], offset: int, rarest: int) -> None:
         counts = Counter(name for row in rows for name in row)
-        names = sorted(name for name, count in counts.items() if count >= _RAREST)
+        names = sorted(name for name, count in counts.items() if count >= rarest)
         self.columns = {name: i for i, name in enumerate(names)}
         ends, places = [0], []
         for row in rows:
@@ -156,7 +161,7 @@ class _Layout:
         self.tables: dict[str, _Matrix] = {}
         self.size = 0
         for name, table in zip(TABLES, rows, strict=True):
-            self.tables[name] = _Matrix(table, self.size)
+            self.tables[name] = _Matrix(table, self.size, _rarest(len(examples)))
             self.size = self.tables[name].slice.stop
         self.starts = np.array(starts)
         self.mail_of = np.repeat(np.arange(len(examples)), np.diff([*starts, len(party_rows)]))
@@ -223,7 +228,7 @@ def fit_gate(cases: Sequence[Case], asks: Sequence[bool], cost: float) -> dict[s
     """The weights of the gate: whether a mail asks for a payment at all."""
     if len(set(asks)) < 2:  # mail of one sort only: nothing to tell apart
         return {"gate": {}, "gate_bias": _CERTAIN if any(asks) else -_CERTAIN}
-    words = TfidfVectorizer(analyzer=lambda c: sorted(c.evidence), min_df=_RAREST)
+    words = TfidfVectorizer(analyzer=lambda c: sorted(c.evidence), min_df=_rarest(len(cases)))
     rows = words.fit_transform(cases)
     names = words.get_feature_names_out()
     sizes = np.array([_GATE_SIZES.get(name.split("=")[0], 1.0) for name in names])

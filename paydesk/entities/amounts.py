@@ -3,32 +3,55 @@
 import re
 from decimal import Decimal
 
-from paydesk.entities.lexicon import MULTIPLIERS, NUMBER_WORDS
+from paydesk.entities.lexicon import MULTIPLIERS
+from paydesk.entities.number_words import number_in_words
 
 _DIGITS = re.compile(r"(?:(?<!\d)[.,])?\d+(?:[.,'’\s\u00a0\u202f]+\d+)*")
 _WORD = re.compile(r"[^\W\d_]+")
-_FRACTIONS = {"half": Decimal("0.5"), "quarter": Decimal("0.25")}
+# As on a cheque: "six thousand fifty and 50/100", "two hundred & no/100 dollars".
+_CHEQUE = re.compile(
+    r"(?P<whole>.+?)\s*(?:\band\b|&)\s*(?P<cents>\d{1,2}|no|xx)\s*/\s*100(?!\d).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_HUNDREDTHS = re.compile(r"/\s*100(?!\d)")
+# Thousands in languages of which whole sums are written in figures: no names or words of English.
+_AFTER_FIGURES = {
+    **MULTIPLIERS,
+    **dict.fromkeys(("tis", "tisíc", "mila", "tusen", "tusind", "ezer"), 1000),
+    "miljoner": 1_000_000,
+}
+_MOST_FACTORS = 2
 _GROUP = 3
 
 
-def amount(written: str) -> str | None:
+def amount(written: str, *, thousandths: bool = False) -> str | None:
     """The amount that `written` means, without a currency: "1.250,00" is "1250.00", "2 lakh"
-    "200000", "three and a half grand" "3500"; None when it holds no number.
+    "200000", "three and a half grand" "3500"; None when it holds no number, or not surely one.
+
+    `thousandths` says that the currency has three decimals: "340.500" is no 340 thousand.
     """
+    if _HUNDREDTHS.search(written):
+        cheque = _CHEQUE.fullmatch(written)
+        whole = amount(cheque["whole"]) if cheque else None
+        if cheque is None or whole is None:
+            return None
+        cents = cheque["cents"] if cheque["cents"].isdecimal() else "0"
+        return f"{Decimal(whole) + Decimal(cents) / 100:.2f}"
     numbers = _DIGITS.search(written)
     if numbers is None:
-        return _in_words(written)
-    value = _number(numbers.group())
+        value = number_in_words(written)
+        return None if value is None else _plain(value)
+    found = _number(numbers.group(), thousandths)
     rest = written[numbers.end() :].strip().lower()
     factor = 1
-    for word in _WORD.findall(rest):
-        if word not in MULTIPLIERS:
+    for word in _WORD.findall(rest)[:_MOST_FACTORS]:
+        if word not in _AFTER_FIGURES:
             break
-        factor *= MULTIPLIERS[word]
-    return value if factor == 1 else _plain(Decimal(value) * factor)
+        factor *= _AFTER_FIGURES[word]
+    return found if factor == 1 else _plain(Decimal(found) * factor)
 
 
-def _number(written: str) -> str:
+def _number(written: str, thousandths: bool) -> str:
     """The decimal of a number whose separators may be of any country."""
     digits = re.sub(r"[\s\u00a0\u202f'’]", "", written)
     marks = [sign for sign in digits if sign in ".,"]
@@ -45,7 +68,7 @@ def _number(written: str) -> str:
     else:
         # One mark before exactly three digits groups thousands ("1.250", "1,250"), except after a
         # lone zero ("0.125").
-        decimal = len(tail) != _GROUP or whole == "0"
+        decimal = len(tail) != _GROUP or whole == "0" or (thousandths and last == ".")
     whole = re.sub(r"[.,]", "", whole)
     return f"{_strip(whole)}.{tail}" if decimal else _strip(whole + tail)
 
@@ -57,26 +80,3 @@ def _strip(digits: str) -> str:
 def _plain(value: Decimal) -> str:
     text = f"{value.normalize():f}"
     return text or "0"
-
-
-def _in_words(written: str) -> str | None:
-    words = [word for word in re.findall(r"[^\W\d_]+", written.lower()) if word != "and"]
-    total = Decimal(0)  # what is closed by a multiplier above a hundred
-    part: Decimal | None = None
-    for position, word in enumerate(words):
-        if word in NUMBER_WORDS:
-            part = (part or 0) + Decimal(NUMBER_WORDS[word])
-        elif word in _FRACTIONS:
-            part = (part or 0) + _FRACTIONS[word]
-        elif word in MULTIPLIERS and word != "l":
-            size = MULTIPLIERS[word]
-            if size == 100:
-                part = (part if part is not None else Decimal(1)) * size
-            else:
-                total += (part if part is not None else Decimal(1)) * size
-                part = None
-        elif word in ("a", "an", "of") or position == 0:
-            continue
-    if part is None and not total:
-        return None
-    return _plain(total + (part or 0))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from paydesk.entities.amounts import amount
+from paydesk.entities.currencies import has_thousandths
 from paydesk.entities.names import name
 from paydesk.entities.tagger import TokenSpan
 from paydesk.entities.tokens import Token
@@ -66,7 +67,11 @@ def _join_marks(steps: list[Unit]) -> list[Unit]:
 
 def surface(unit: Unit, tokens: Sequence[Token], text: str) -> str:
     """The unit as it is written, a sum without its currency mark."""
-    return text[tokens[unit.first].start : tokens[unit.last].end]
+    return text[slice(*_extent((unit.first, unit.last), tokens))]
+
+
+def _extent(words: tuple[int, int], tokens: Sequence[Token]) -> tuple[int, int]:
+    return tokens[words[0]].start, tokens[words[1]].end
 
 
 def party_name(unit: Unit, tokens: Sequence[Token], text: str) -> str:
@@ -108,7 +113,8 @@ def sums(steps: Sequence[Unit], tokens: Sequence[Token], text: str) -> list[Cand
     for place, step in enumerate(steps):
         if step.kind != "SUM":
             continue
-        value = amount(surface(step, tokens, text))
+        mark = "" if step.mark is None else text[slice(*_extent(step.mark, tokens))]
+        value = amount(surface(step, tokens, text), thousandths=has_thousandths(mark))
         if value is None:
             continue
         plain = value.rstrip("0").rstrip(".") if "." in value else value

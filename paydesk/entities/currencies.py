@@ -9,23 +9,28 @@ import pycountry
 # Marks that mean one currency wherever they stand, in lower case.
 _PLAIN: dict[str, str] = {
     "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "euros.": "EUR", "e": "EUR",
+    "euors": "EUR", "euos": "EUR", "eruo": "EUR", "euor": "EUR", "eurs": "EUR", "euri": "EUR",
     "£": "GBP", "gbp": "GBP", "pound": "GBP", "pounds": "GBP", "sterling": "GBP", "stg": "GBP",
-    "quid": "GBP", "pounds sterling": "GBP", "nicker": "GBP",
+    "quid": "GBP", "pounds sterling": "GBP", "nicker": "GBP", "pouns": "GBP",
     "usd": "USD", "us$": "USD", "us dollar": "USD", "us dollars": "USD", "u.s. dollars": "USD",
     "american dollars": "USD", "bucks": "USD", "greenbacks": "USD",
     "₹": "INR", "rs": "INR", "rs.": "INR", "re": "INR", "inr": "INR", "rupee": "INR",
     "rupees": "INR", "indian rupees": "INR", "rupaye": "INR",
     "zł": "PLN", "zl": "PLN", "pln": "PLN", "złoty": "PLN", "złotych": "PLN", "złote": "PLN",
-    "zloty": "PLN", "zlotys": "PLN", "zlotych": "PLN",
+    "zloty": "PLN", "zlotys": "PLN", "zlotych": "PLN", "zlote": "PLN", "polish zloty": "PLN",
+    "polish zlotys": "PLN", "polish złoty": "PLN",
     "chf": "CHF", "sfr": "CHF", "sfr.": "CHF", "fr.": "CHF", "fr": "CHF", "franken": "CHF",
     "swiss francs": "CHF", "francs swiss": "CHF", "swiss franc": "CHF", "stutz": "CHF",
+    "francs suisses": "CHF", "spänn": "SEK",
     "sek": "SEK", "dkk": "DKK", "nok": "NOK", "isk": "ISK", "swedish kronor": "SEK",
-    "swedish crowns": "SEK", "danish kroner": "DKK", "norwegian kroner": "NOK", "kronor": "SEK",
-    "czk": "CZK", "kč": "CZK", "koruna": "CZK", "korun": "CZK", "czech crowns": "CZK",
+    "swedish crowns": "SEK", "danish kroner": "DKK", "danske kroner": "DKK",
+    "norwegian kroner": "NOK", "kronor": "SEK",
+    "czk": "CZK", "kč": "CZK", "kc": "CZK", "koruna": "CZK", "korun": "CZK", "czech crowns": "CZK",
     "huf": "HUF", "forint": "HUF", "forints": "HUF", "ft": "HUF",
     "leva": "BGN", "лв": "BGN", "грн": "UAH",
     "ron": "RON", "lei": "RON", "leu": "RON",
-    "bgn": "BGN", "rsd": "RSD", "hrk": "HRK", "uah": "UAH", "hryvnia": "UAH", "₴": "UAH",
+    "bgn": "BGN", "rsd": "RSD", "hrk": "HRK", "uah": "UAH", "hryvnia": "UAH", "hryvnias": "UAH",
+    "₴": "UAH",
     "a$": "AUD", "au$": "AUD", "aud": "AUD", "australian dollars": "AUD",
     "aussie dollars": "AUD", "c$": "CAD", "ca$": "CAD", "cad": "CAD", "canadian dollars": "CAD",
     "can$": "CAD", "cdn": "CAD", "cdn$": "CAD", "nz$": "NZD", "nzd": "NZD",
@@ -35,10 +40,12 @@ _PLAIN: dict[str, str] = {
     "mx$": "MXN", "mxn": "MXN", "mexican pesos": "MXN",
     "₦": "NGN", "ngn": "NGN", "naira": "NGN", "zar": "ZAR", "rand": "ZAR", "rands": "ZAR",
     "kes": "KES", "ksh": "KES", "kshs": "KES", "ksh.": "KES", "ghs": "GHS", "gh₵": "GHS",
-    "cedi": "GHS", "cedis": "GHS", "₵": "GHS", "ugx": "UGX", "tzs": "TZS", "egp": "EGP",
+    "cedi": "GHS", "cedis": "GHS", "₵": "GHS", "ugx": "UGX", "tzs": "TZS", "tsh": "TZS",
+    "egp": "EGP",
     "xof": "XOF", "fcfa": "XOF", "cfa": "XOF", "xaf": "XAF", "mad": "MAD", "dirhams": "AED",
     "dirham": "AED", "aed": "AED", "dhs": "AED", "dh": "AED", "sar": "SAR", "riyal": "SAR",
-    "riyals": "SAR", "qar": "QAR", "ils": "ILS", "₪": "ILS", "shekels": "ILS", "nis": "ILS",
+    "riyals": "SAR", "qar": "QAR", "qr": "QAR", "kd": "KWD", "bd": "BHD",
+    "ils": "ILS", "₪": "ILS", "shekels": "ILS", "nis": "ILS",
     "try": "TRY", "₺": "TRY", "lira": "TRY", "liras": "TRY", "tl": "TRY",
     "jpy": "JPY", "yen": "JPY", "cny": "CNY", "rmb": "CNY", "yuan": "CNY", "krw": "KRW",
     "₩": "KRW", "won": "KRW", "thb": "THB", "baht": "THB", "฿": "THB", "php": "PHP",
@@ -49,13 +56,13 @@ _PLAIN: dict[str, str] = {
     "₽": "RUB", "roubles": "RUB", "rubles": "RUB", "clp": "CLP", "cop": "COP", "ars": "ARS",
     "r": "ZAR", "n": "NGN", "gh¢": "GHS", "pesos mexicanos": "MXN", "n$": "NAD",
     "kenyan shillings": "KES", "shilling": "KES", "shillings": "KES", "us": "USD",
-    "canadian": "CAD", "australian": "AUD",
+    "canadian": "CAD", "canadian funds": "CAD", "australian": "AUD", "krónur": "ISK",
     "pen": "PEN", "soles": "PEN", "jmd": "JMD", "j$": "JMD", "ttd": "TTD", "bbd": "BBD",
 }  # fmt: skip
 
 # Marks that several countries share: what each means by default, and by the marks that decide.
 _SHARED: dict[str, str] = {
-    "$": "USD", "dollar": "USD", "dollars": "USD", "¥": "JPY",
+    "$": "USD", "dollar": "USD", "dollars": "USD", "dolars": "USD", "¥": "JPY",
     "kr": "SEK", "kr.": "SEK", "kroner": "NOK", "krone": "NOK", "krona": "SEK", "crowns": "SEK",
     "franc": "CHF", "francs": "CHF", "peso": "MXN", "pesos": "MXN",
 }  # fmt: skip
@@ -83,8 +90,14 @@ _WORDS_TOO = frozenset(
         "ft",
         "e",
         "fr",
+        "kc",
+        "bd",
+        "kd",
+        "qr",
     ]
 )
+# Of a thousand parts: "340.500" of them is no 340 thousand.
+_OF_THOUSANDTHS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 _SYMBOLS = frozenset("$€£₹₦₴₪₺₩฿₱₫₽৳₵¥")
 
 
@@ -120,21 +133,30 @@ def currency(mark: str, text: str) -> Currency | None:
     return Currency(compact.upper()) if compact.upper() in _codes() else None
 
 
+def has_thousandths(mark: str) -> bool:
+    """Whether `mark` is of a currency with three decimals."""
+    found = currency(mark, "")
+    return found is not None and found.code in _OF_THOUSANDTHS
+
+
 @lru_cache(maxsize=1)
 def _codes() -> frozenset[str]:
     return frozenset(entry.alpha_3 for entry in pycountry.currencies)
 
 
 def _decide(mark: str, text: str) -> Currency:
-    for code, signs in _SIGNS.get(_FAMILY[mark], {}).items():
-        if signs.search(text):
+    family = _SIGNS.get(_FAMILY[mark], {})
+    written = [code for code in family if re.search(rf"(?<!\w){code}(?!\w)", text)]
+    for code, signs in family.items():
+        # A code says more than a place.
+        if code in written or (not written and signs.search(text)):
             return Currency(code, f"{mark!r} is read as {code} by what else the mail says.")
     code = _SHARED.get(mark) or _PLAIN[mark]
     return Currency(code, f"{mark!r} alone is read as {code}.")
 
 
 _FAMILY: dict[str, str] = {
-    **dict.fromkeys(("$", "dollar", "dollars"), "dollar"),
+    **dict.fromkeys(("$", "dollar", "dollars", "dolars"), "dollar"),
     **dict.fromkeys(("kr", "kr.", "kroner", "krone", "krona", "crowns"), "krone"),
     **dict.fromkeys(("franc", "francs"), "franc"),
     **dict.fromkeys(("peso", "pesos"), "peso"),
@@ -156,7 +178,6 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
                     r"Queensland", r"BSB", r"PayID", r"\+61"),
         "CAD": _any(r"CAD", r"C\$", r"Canadian(?: dollars?)?", r"Toronto", r"Vancouver",
                     r"Montreal",
-
                     r"Ontario", r"Alberta", r"Interac", r"Quebec", r"Calgary", r"HST"),
         "NZD": _any(r"NZD", r"NZ\$", r"NZ", r"New Zealand", r"Dunedin", r"Christchurch",
                     r"Auckland", r"Wellington", r"Kia ora"),
@@ -165,12 +186,18 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
     },
     "krone": {
         "DKK": _any(r"DKK", r"Denmark", r"Danish", r"ApS", r"A/S", r"København", r"Copenhagen",
-                    r"Aarhus", r"Odense", r"Aalborg", r"\+45", r"MobilePay", r"CVR", r"moms,? dk"),
+                    r"Aarhus", r"Odense", r"Aalborg", r"\+45", r"MobilePay", r"CVR", r"moms,? dk",
+                    r"danske(?! bank)", r"dansk", r"Jylland", r"Sjælland", r"Fyn", r"Vejle",
+                    r"Kolding", r"Herning", r"Roskilde", r"Svendborg", r"Esbjerg", r"Randers",
+                    r"Kære", r"(?:De )?bedste hilsner"),
         "NOK": _any(r"NOK", r"Norway", r"Norwegian", r"Oslo", r"Bergen", r"Trondheim", r"Stavanger",
-                    r"Tromsø", r"ASA", r"\+47", r"Vipps", r"AS", r"norske"),
+                    r"Tromsø", r"(?-i:ASA)", r"\+47", r"Vipps", r"norske", r"Hei alle", r"dugnad",
+                    r"borettslag\w*", r"(?-i:[A-ZÆØÅ]\w*[a-zæøå] AS)"),
         "SEK": _any(r"SEK", r"Sweden", r"Swedish", r"Stockholm",
-                    r"Göteborg", r"Gothenburg", r"Malmö",
-                    r"Uppsala", r"AB", r"\+46", r"Swish", r"bankgiro", r"kronor"),
+                    r"Göteborg", r"Gothenburg", r"Malmö", r"Uppsala", r"\+46", r"Swish",
+                    r"bankgiro", r"kronor", r"Umeå", r"Linköping", r"Västerås", r"Örebro",
+                    r"Brf", r"Hälsningar", r"Tack för", r"svenska",
+                    r"(?-i:[A-ZÅÄÖ]\w*[a-zåäö] AB)"),
         "CZK": _any(r"CZK", r"Kč", r"Czech", r"Prague", r"Praha", r"Brno", r"s\.r\.o\.",
                     r"\w*[ěřů]\w*"),
         "ISK": _any(r"ISK", r"Iceland", r"Reykjav[ií]k", r"ehf\.?"),
@@ -188,10 +215,14 @@ _SIGNS: dict[str, dict[str, re.Pattern[str]]] = {
         "MXN": _any(r"MXN", r"Mexic\w+", r"México"),
     },
     "rupee": {
+        "INR": _any(r"INR", r"India\w*", r"GSTIN", r"IFSC", r"UPI", r"\+91", r"Mumbai", r"Delhi",
+                    r"Bengaluru", r"Bangalore", r"Chennai", r"Kolkata", r"Hyderabad", r"Pune",
+                    r"Ahmedabad", r"Jaipur"),
         "PKR": _any(r"PKR", r"Pakistan\w*", r"Lahore", r"Karachi", r"Islamabad", r"Rawalpindi",
-                    r"Faisalabad", r"Peshawar", r"Easypaisa", r"JazzCash", r"\+92"),
+                    r"Faisalabad", r"Peshawar", r"Pindi", r"Multan", r"Sialkot",
+                    r"Easypaisa", r"JazzCash", r"\+92"),
         "LKR": _any(r"LKR", r"(?:Sri )?Lankan?", r"Colombo", r"Kandy", r"Jaffna", r"Galle",
-                    r"\+94"),
+                    r"Matara", r"Negombo", r"Matale", r"Avurudu", r"\+94"),
         "NPR": _any(r"NPR", r"Nepal\w*", r"Kathmandu", r"Pokhara", r"\+977"),
     },
     "yen": {
