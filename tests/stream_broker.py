@@ -100,6 +100,8 @@ class Stream:
             {
                 "bootstrap.servers": self.broker.address,
                 "message.max.bytes": 4_000_000,
+                # Or a broker that has just begun may take messages in another order.
+                "enable.idempotence": True,
                 "log_level": 0,
                 **({"transactional.id": str(uuid.uuid4())} if transactional else {}),
             }
