@@ -21,7 +21,7 @@ from paydesk.entities.amounts import amount
 from paydesk.entities.evaluation import FIELDS, Form, same, score
 from paydesk.entities.names import name
 from paydesk.entities.reader import Reader
-from paydesk.entities.schema import Field, Reading
+from paydesk.entities.schema import Field
 from training.emails import Variator
 from training.entities_baseline import fit_baseline, read_baseline
 from training.markup import Mail, load_marked
@@ -45,7 +45,7 @@ def main(
     crf = fit_baseline()
 
     def read(text: str) -> Form:
-        return _form(reader.read(text))
+        return reader.read(text).model_dump(include=set(FIELDS))
 
     readers: dict[str, _Read] = {"plain": lambda text: read_baseline(crf, text), "Paydesk": read}
     dev = load_marked(_EMAILS / "dev.jsonl")
@@ -66,11 +66,6 @@ def main(
     print("\nConfidence on dev:")
     for line in _confidences(reader, dev):
         print(line)
-
-
-def _form(reading: Reading) -> Form:
-    return {"amount": reading.amount, "currency": reading.currency,
-            "accountA": reading.accountA, "accountB": reading.accountB}  # fmt: skip
 
 
 def _turns(path: Path) -> Iterator[tuple[str, dict[Field, str]]]:
@@ -108,11 +103,9 @@ def _confidences(reader: Reader, mails: Sequence[Mail]) -> Iterator[str]:
     told: list[tuple[float, bool]] = []
     for mail in mails:
         reading = reader.read(mail.text)
-        form = _form(reading)
-        told += [
-            (getattr(reading.confidence, field), same(field, form[field], mail.fields[field]))
-            for field in FIELDS
-        ]
+        for field in FIELDS:
+            is_right = same(field, getattr(reading, field), mail.fields[field])
+            told.append((getattr(reading.confidence, field), is_right))
     for low, high in pairwise(_BINS):
         those = [(said, right) for said, right in told if low < said <= high or said == low == 0]
         if those:

@@ -30,7 +30,7 @@ from schwifty import IBAN
 from schwifty.exceptions import SchwiftyException
 
 from paydesk.examples import TRANSACTIONS
-from paydesk.payments.currencies import DECIMALS
+from paydesk.iso4217 import DECIMALS
 
 pytest_plugins = ["desk_fixtures"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from payments_bank import a_payment
 from pydantic import ValidationError
 
-from paydesk.payments.currencies import DECIMALS
+from paydesk.iso4217 import DECIMALS
 from paydesk.payments.errors import PaymentInvalidError
 from paydesk.payments.instruction import instruction, missing_settings
 from paydesk.payments.payment import Payment

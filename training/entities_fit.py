@@ -34,6 +34,7 @@ ROLES_PARAMS: dict[str, float] = {"strength": 9.0, "gate_cost": 10.0, "gate_thre
 _FIELDS: tuple[Field, ...] = ("amount", "currency", "accountA", "accountB")
 _HALVES_ITERATIONS = 30  # they only have to err as the whole one does
 _MOST_OF_A_HALF = 4_000  # mails: more of them take minutes and change little
+_MANY = 5_000  # mails
 _INJECTED = 0.05  # the probability a right name is given that the first pass did not see
 
 
@@ -152,9 +153,10 @@ def weigh(lessons: Sequence[Lesson], iterations: int) -> dict[str, Any]:
     examples = [lesson.example for lesson in lessons if lesson.example is not None]
     cases = [lesson.case for lesson in lessons]
     asks = [lesson.mail.asks_for_payment for lesson in lessons]
+    rarest = 3 if len(lessons) >= _MANY else 2  # Of few mails, what two share is much.
     return {
-        **fit_roles(examples, ROLES_PARAMS["strength"], iterations),
-        **fit_gate(cases, asks, ROLES_PARAMS["gate_cost"]),
+        **fit_roles(examples, ROLES_PARAMS["strength"], rarest, iterations),
+        **fit_gate(cases, asks, ROLES_PARAMS["gate_cost"], rarest),
         "gate_threshold": ROLES_PARAMS["gate_threshold"],
     }
 

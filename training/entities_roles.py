@@ -17,7 +17,6 @@ from paydesk.entities.evaluation import same
 from paydesk.entities.roles import TABLES, none_evidence
 from training.markup import Mail
 
-_MANY = 5_000  # mails
 _LEAST = 0.01  # Three weights of five are smaller; all together they decide nothing on dev.
 _ROUNDED = 4
 _CERTAIN = 6.0  # in log-odds
@@ -87,14 +86,14 @@ def _find(options: Sequence[Option], name: str, mail: Mail) -> int | None:
 
 
 def fit_roles(
-    examples: Sequence[Example], strength: float, iterations: int = 150
+    examples: Sequence[Example], strength: float, rarest: int, iterations: int
 ) -> dict[str, Any]:
     """The weights, by table and feature, that make the right forms most probable; `strength` is
-    that of the L2 penalty.
+    that of the L2 penalty, and what is seen less often than `rarest` has no weight.
     """
     if not examples:
         return {name: {} for name in TABLES}
-    layout = _Layout(examples)
+    layout = _Layout(examples, rarest)
     found = minimize(
         layout.loss,
         np.zeros(layout.size),
@@ -104,11 +103,6 @@ def fit_roles(
         options={"maxiter": iterations},
     )
     return layout.named(found.x)
-
-
-def _rarest(mails: int) -> int:
-    """How often evidence has to be seen to get a weight: of few mails, what two share is much."""
-    return 3 if mails >= _MANY else 2
 
 
 class _Matrix:
@@ -130,7 +124,7 @@ class _Matrix:
 
 
 class _Layout:
-    def __init__(self, examples: Sequence[Example]) -> None:
+    def __init__(self, examples: Sequence[Example], rarest: int) -> None:
         party_rows: list[Iterable[str]] = []
         sum_rows: list[Iterable[str]] = []
         pair_rows: list[Iterable[str]] = []
@@ -161,7 +155,7 @@ class _Layout:
         self.tables: dict[str, _Matrix] = {}
         self.size = 0
         for name, table in zip(TABLES, rows, strict=True):
-            self.tables[name] = _Matrix(table, self.size, _rarest(len(examples)))
+            self.tables[name] = _Matrix(table, self.size, rarest)
             self.size = self.tables[name].slice.stop
         self.starts = np.array(starts)
         self.mail_of = np.repeat(np.arange(len(examples)), np.diff([*starts, len(party_rows)]))
@@ -224,11 +218,15 @@ def _soften(scores: Vector, group: NDArray[np.int64]) -> tuple[Vector, Vector]:
     return top + np.log(total), raised / np.repeat(total, sizes)
 
 
-def fit_gate(cases: Sequence[Case], asks: Sequence[bool], cost: float) -> dict[str, Any]:
-    """The weights of the gate: whether a mail asks for a payment at all."""
+def fit_gate(
+    cases: Sequence[Case], asks: Sequence[bool], cost: float, rarest: int
+) -> dict[str, Any]:
+    """The weights of the gate: whether a mail asks for a payment at all. What fewer than `rarest`
+    mails have is no evidence.
+    """
     if len(set(asks)) < 2:  # mail of one sort only: nothing to tell apart
         return {"gate": {}, "gate_bias": _CERTAIN if any(asks) else -_CERTAIN}
-    words = TfidfVectorizer(analyzer=lambda c: sorted(c.evidence), min_df=_rarest(len(cases)))
+    words = TfidfVectorizer(analyzer=lambda c: sorted(c.evidence), min_df=rarest)
     rows = words.fit_transform(cases)
     names = words.get_feature_names_out()
     sizes = np.array([_GATE_SIZES.get(name.split("=")[0], 1.0) for name in names])

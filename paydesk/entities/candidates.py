@@ -67,11 +67,12 @@ def _join_marks(steps: list[Unit]) -> list[Unit]:
 
 def surface(unit: Unit, tokens: Sequence[Token], text: str) -> str:
     """The unit as it is written, a sum without its currency mark."""
-    return text[slice(*_extent((unit.first, unit.last), tokens))]
+    return passage((unit.first, unit.last), tokens, text)
 
 
-def _extent(words: tuple[int, int], tokens: Sequence[Token]) -> tuple[int, int]:
-    return tokens[words[0]].start, tokens[words[1]].end
+def passage(words: tuple[int, int], tokens: Sequence[Token], text: str) -> str:
+    """What stands in the mail from the first of `words` to the last, tokens both."""
+    return text[tokens[words[0]].start : tokens[words[1]].end]
 
 
 def party_name(unit: Unit, tokens: Sequence[Token], text: str) -> str:
@@ -87,22 +88,22 @@ def parties(steps: Sequence[Unit], tokens: Sequence[Token], text: str) -> list[C
     for place, step in enumerate(steps):
         if step.kind not in ("PER", "ORG"):
             continue
-        written = party_name(step, tokens, text)
-        if not written:
+        called = party_name(step, tokens, text)
+        if not called:
             continue
-        key = name_key(written)
+        key = name_key(called)
         for known, words in zip(found, keys, strict=True):
             if is_short_form(key, words) or is_short_form(words, key):
                 _mention(known, place)
                 if len(key) > len(words) or (
-                    len(key) == len(words) and _dressed(written) >= _dressed(known.value)
+                    len(key) == len(words) and _dressed(called) >= _dressed(known.value)
                 ):
-                    known.value = written
+                    known.value = called
                     words[:] = key
                 break
         else:
             if len(found) < _MOST_CANDIDATES:
-                found.append(Candidate(written, [place]))
+                found.append(Candidate(called, [place]))
                 keys.append(key)
     return found
 
@@ -113,8 +114,8 @@ def sums(steps: Sequence[Unit], tokens: Sequence[Token], text: str) -> list[Cand
     for place, step in enumerate(steps):
         if step.kind != "SUM":
             continue
-        mark = "" if step.mark is None else text[slice(*_extent(step.mark, tokens))]
-        value = amount(surface(step, tokens, text), thousandths=has_thousandths(mark))
+        thousandths = step.mark is not None and has_thousandths(passage(step.mark, tokens, text))
+        value = amount(surface(step, tokens, text), thousandths=thousandths)
         if value is None:
             continue
         plain = value.rstrip("0").rstrip(".") if "." in value else value

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pycountry
 
+from paydesk.iso4217 import DECIMALS
+
 # Marks that mean one currency wherever they stand, in lower case.
 _PLAIN: dict[str, str] = {
     "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "euros.": "EUR", "e": "EUR",
@@ -72,32 +74,10 @@ _RUPEES = frozenset(["rs", "rs.", "re", "rupee", "rupees"])
 
 # Marks that are ordinary words or initials too: known as currencies only once a span was found.
 _WORDS_TOO = frozenset(
-    [
-        "try",
-        "pen",
-        "all",
-        "real",
-        "re",
-        "r",
-        "n",
-        "us",
-        "canadian",
-        "australian",
-        "won",
-        "rm",
-        "mad",
-        "pound",
-        "ft",
-        "e",
-        "fr",
-        "kc",
-        "bd",
-        "kd",
-        "qr",
-    ]
-)
-# Of a thousand parts: "340.500" of them is no 340 thousand.
-_OF_THOUSANDTHS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+    ["try", "pen", "all", "real", "re", "r", "n", "us", "canadian", "australian", "won", "rm",
+     "mad", "pound", "ft", "e", "fr", "kc", "bd", "kd", "qr"]
+)  # fmt: skip
+_THREE = 3
 _SYMBOLS = frozenset("$€£₹₦₴₪₺₩฿₱₫₽৳₵¥")
 
 
@@ -134,9 +114,9 @@ def currency(mark: str, text: str) -> Currency | None:
 
 
 def has_thousandths(mark: str) -> bool:
-    """Whether `mark` is of a currency with three decimals."""
+    """Whether `mark` is of a currency with three decimals: "340.500" of it is no 340 thousand."""
     found = currency(mark, "")
-    return found is not None and found.code in _OF_THOUSANDTHS
+    return found is not None and DECIMALS.get(found.code) == _THREE
 
 
 @lru_cache(maxsize=1)

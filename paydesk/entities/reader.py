@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from paydesk.entities.calibration import Calibration
+from paydesk.entities.candidates import passage
 from paydesk.entities.case import Case, Option, lay_out
 from paydesk.entities.currencies import Currency, currency
 from paydesk.entities.features import VERSION, token_features
@@ -180,7 +181,7 @@ def _words(case: Case, option: Option | None) -> tuple[int, int] | None:
 
 
 def _text(case: Case, words: tuple[int, int]) -> str:
-    return case.text[case.tokens[words[0]].start : case.tokens[words[1]].end]
+    return passage(words, case.tokens, case.text)
 
 
 def _entity(case: Case, label: Label, words: tuple[int, int], sure: float) -> Entity:

@@ -9,7 +9,7 @@ import orjson
 from schwifty import IBAN
 from schwifty.exceptions import SchwiftyException
 
-from paydesk.payments.currencies import DECIMALS
+from paydesk.iso4217 import DECIMALS
 from paydesk.payments.errors import PaymentInvalidError
 from paydesk.payments.identity import is_loopback
 from paydesk.payments.payment import Payment, valid_bic, valid_iban

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from schwifty import BIC, IBAN
 from schwifty.exceptions import SchwiftyException
 
-from paydesk.payments.currencies import DECIMALS
+from paydesk.iso4217 import DECIMALS
 
 State = Literal["recorded", "sent", "accepted", "rejected", "unknown"]
 NONE_SEEN = "none"  # in place of the id of a payment like this one

@@ -189,9 +189,9 @@ class Session:
         self._committing = committing
         # Python waits for no such thread at its end: a second Ctrl-C need not wait for Kafka.
         arguments = (committing, sent, self._metadata)
-        Thread(target=self._commit, args=arguments, name="kafka-commit", daemon=True).start()
+        Thread(target=self._commit_batch, args=arguments, name="kafka-commit", daemon=True).start()
 
-    def _commit(self, committing: Future[None], sent: Sent, metadata: Any) -> None:
+    def _commit_batch(self, committing: Future[None], sent: Sent, metadata: Any) -> None:
         try:
             self._producer.send_offsets_to_transaction(sent.ends, metadata, ANSWERS_WITHIN_S)
             _commit(self._producer)
@@ -257,9 +257,9 @@ class Session:
         self._assigned |= {place.partition for place in partitions}
         # Only what waits is told by it: without an answer, from the first commit on.
         with suppress(KafkaException):
-            for place in consumer.committed(partitions, timeout=_KNOWN_WITHIN_S):
-                if place.offset >= 0:
-                    self._ends[place.partition] = place.offset
+            known = consumer.committed(partitions, timeout=_KNOWN_WITHIN_S)
+            with self._ends_lock:
+                self._ends |= {at.partition: at.offset for at in known if at.offset >= 0}
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._committing is not None:

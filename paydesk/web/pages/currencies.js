@@ -1,5 +1,5 @@
 // ISO 4217: the currencies a payment can be made in, by their decimals (a test holds this against
-// paydesk/payments/currencies.py).
+// paydesk/iso4217.py).
 
 const BY_DECIMALS = {
   0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
