@@ -109,7 +109,7 @@ class StreamScorer:
             decided = self._decider.decide(taken, values, session.sources(batch))
             session.settle()
             session.send(batch, decided, [*taken.refusals, *decided.refusals], began)
-        elif session.is_committed:
+        elif session.is_over:
             session.settle()
         if session.lags_are_due:
             self._told(session.lags())

@@ -31,6 +31,9 @@ _IDLE_S = 0.5
 _GATHER_S = 0.001
 _LAG_EVERY_S = 1.0
 _ABORTED_WITHIN_S = 5.0
+# The library may hold a call for ever, whatever time it is given, where a broker went away in the
+# middle of it (librdkafka's issue 5456): it is left to itself then.
+_COMMITTED_WITHIN_S = 20.0
 _KNOWN_WITHIN_S = 3.0
 # A scorer that is gone for good holds up those who read its topics for so long.
 _TRANSACTION_MS = 30_000
@@ -83,6 +86,7 @@ class Session:
         self._lags_due = 0.0
         self._open = False
         self._committing: Future[None] | None = None
+        self._give_up_s = 0.0
         self._has_committed = False
         self._metadata: Any = None
         # The name tells Kafka that this is the one that was killed, started again: it gets back the
@@ -187,6 +191,7 @@ class Session:
         )
         committing: Future[None] = Future()
         self._committing = committing
+        self._give_up_s = time.monotonic() + _COMMITTED_WITHIN_S
         # Python waits for no such thread at its end: a second Ctrl-C need not wait for Kafka.
         arguments = (committing, sent, self._metadata)
         Thread(target=self._commit_batch, args=arguments, name="kafka-commit", daemon=True).start()
@@ -204,9 +209,11 @@ class Session:
             committing.set_result(None)
 
     @property
-    def is_committed(self) -> bool:
-        """Whether what was sent is committed, or failed, and not settled yet."""
-        return self._committing is not None and self._committing.done()
+    def is_over(self) -> bool:
+        """Whether what was sent is committed, or failed, or given up, and not settled yet."""
+        return self._committing is not None and (
+            self._committing.done() or time.monotonic() >= self._give_up_s
+        )
 
     @property
     def is_well(self) -> bool:
@@ -215,11 +222,21 @@ class Session:
 
     def settle(self) -> None:
         """Waits for the commit of what was sent, if it is under way."""
-        if self._committing is not None:
-            committing, self._committing = self._committing, None
-            committing.result()
-            self._open = False
-            self._has_committed = True
+        if self._committing is None:
+            return
+        committing, self._committing = self._committing, None
+        try:
+            committing.result(self._patience_s())
+        except TimeoutError as late:
+            self._open = False  # Its producer hears nothing more. The next session ends it.
+            raise KafkaException(
+                KafkaError(KafkaError._TIMED_OUT, "The commit has no answer")
+            ) from late
+        self._open = False
+        self._has_committed = True
+
+    def _patience_s(self) -> float:
+        return max(self._give_up_s - time.monotonic(), 0.0)
 
     @property
     def lags_are_due(self) -> bool:
@@ -263,7 +280,7 @@ class Session:
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._committing is not None:
-            wait([self._committing])  # Who settles it hears how it went.
+            wait([self._committing], self._patience_s())  # Who settles it hears how it went.
         self._assigned -= {place.partition for place in partitions}
 
 
