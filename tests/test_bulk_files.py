@@ -293,8 +293,9 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, 10)[1]
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("signal_number", "suffix"), [(signal.SIGINT, "csv"), (signal.SIGKILL, "parquet")]
+)
 def test_a_run_that_is_stopped_goes_on(
     cli: Cli, long_file: Path, tmp_path: Path, signal_number: int, suffix: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""A reader fitted on part of the corpus behaves as people expect of one (after CheckList)."""
+"""The reader that is served behaves as people expect of one (after CheckList)."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import Trained
 
 from paydesk.entities.candidates import parties, units
 from paydesk.entities.evaluation import HoldoutError, evaluate
@@ -16,18 +17,15 @@ from paydesk.entities.tagger import TokenSpan
 from paydesk.entities.tokens import tokenize
 from paydesk.serving_form import ServingFormError
 from training.emails import load_corpus, write_holdout
-from training.entities_fit import fit
-from training.train_entities import write_serving_form
+from training.markup import load_marked
+from training.train_entities import HELD_OUT
 
 PLAIN = "Please pay £540.00 to Otter Print Ltd from the account of Ashgrove Estates Ltd."
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("entities") / "serving"
-    mails = load_corpus()
-    write_serving_form(fit(mails[::3], seed=1), mails[1::60], path)
-    return path
+def folder(trained: Trained) -> Path:
+    return trained.model("entities")
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +130,13 @@ def test_threads_read_as_one_does(reader: Reader) -> None:
         assert list(pool.map(reader.read, texts)) == alone
 
 
-def test_a_reader_beats_an_empty_form_on_mail_it_never_saw(reader: Reader, tmp_path: Path) -> None:
+def test_mail_it_never_saw_is_read_as_well_as_was_promised(reader: Reader, tmp_path: Path) -> None:
     held_out = tmp_path / "holdout.jsonl"
-    write_holdout(load_corpus()[2::30], held_out)
+    write_holdout(load_marked(HELD_OUT), held_out)
     figures = evaluate(reader, held_out)
-    assert figures["exact_match"] > 0.35
-    assert figures["micro_f1"] > 0.65
+    assert figures["exact_match"] >= 0.75
+    assert figures["micro_f1"] >= 0.90
+    assert figures["empty_exact"] >= 0.90
 
 
 def test_a_holdout_without_fields_is_named(reader: Reader, tmp_path: Path) -> None:

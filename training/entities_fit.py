@@ -3,7 +3,6 @@
 import gc
 import multiprocessing
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -77,15 +76,8 @@ def fit(mails: Sequence[Mail], seed: int) -> Fitted:
         second = pool.submit(fit_second_pass, mails, seed)
         crf = CRF(algorithm="lbfgs", **CRF_PARAMS)
         rows, tags = featurize([mail for mail in mails if tokenize(mail.text)])
-        crf.fit(_without_rare(rows), tags)
+        crf.fit(rows, tags)
         return Fitted(crf, *second.result())
-
-
-def _without_rare(rows: Sequence[list[list[str]]]) -> list[list[list[str]]]:
-    # What CRFsuite's min_freq leaves out anyway costs it time and memory all the same.
-    counts = Counter(name for mail in rows for token in mail for name in token)
-    rare = {name for name, count in counts.items() if count < CRF_PARAMS["min_freq"]}
-    return [[[name for name in token if name not in rare] for token in mail] for mail in rows]
 
 
 def fit_second_pass(
@@ -124,7 +116,7 @@ def _fit_half(rows: Sequence[list[list[str]]], tags: Sequence[list[str]]) -> Tag
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
     halved = {**CRF_PARAMS, "max_iterations": _HALVES_ITERATIONS}
     trainer.set_params({"feature.minfreq" if n == "min_freq" else n: v for n, v in halved.items()})
-    for mail, labels in zip(_without_rare(rows), tags, strict=True):
+    for mail, labels in zip(rows, tags, strict=True):
         if mail:
             trainer.append(pycrfsuite.ItemSequence(mail), labels)
     with tempfile.TemporaryDirectory() as scratch:
