@@ -19,6 +19,8 @@ from service_process import Service
 from paydesk.payments.sandbox import SandboxOptions
 from paydesk.payments.sandbox_books import Booking
 
+expect.set_options(timeout=20_000)  # Some machines are many times as slow as others.
+
 Size = Literal["phone", "desktop"]
 Scheme = Literal["light", "dark"]
 Input = Literal["keyboard", "mouse"]
@@ -105,7 +107,7 @@ def window(
         accept_downloads=True,
     )
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     opened = Window(page)
     page.on("console", opened.hear)
     page.on("pageerror", lambda error: opened.said.append(str(error)))

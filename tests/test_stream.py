@@ -321,9 +321,10 @@ def test_a_log_that_is_away_holds_the_stream_up_and_loses_nothing(stream: Stream
     assert "Traceback" not in stream.said()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 def test_a_broker_away_for_longer_than_a_session_ends_no_scorer(stream: Stream, how: str) -> None:
-    records = records_of(transactions(40_000))
+    records = records_of(transactions(20_000))
     stream.send(records, by_customer(records))
     scorer = stream.start("score", "--name", "one", "--most", "500")
     stream.decisions(2_000)  # It is in the middle of the work, with a commit under way mostly.
