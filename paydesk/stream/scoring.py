@@ -10,6 +10,7 @@ While Kafka commits a batch, which is mostly waiting, the next one is decided.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event
 
 from confluent_kafka import KafkaError, KafkaException
@@ -71,22 +72,19 @@ class StreamScorer:
         while not stop.is_set():
             session = Session(self._kafka, self._topics, self._group, topic_id, self._committed)
             try:
-                session.begin()
+                session.begin(stop)
                 while not stop.is_set():
                     self._batch(session)
-                    pause_s = 0.0 if session.is_well else pause_s
+                    pause_s = 0.0 if session.has_committed else pause_s
                 session.settle()
                 self._told(session.lags())
             except (KafkaException, DatabaseUnavailableError, TryAgainError) as failed:
                 pause_s = min(pause_s * 2 or 0.2, _LONGEST_PAUSE_S)
                 self._interrupted(failed)
-            finally:
-                try:
+                with suppress(KafkaException):  # Of one trouble one word is enough.
                     session.settle()
-                except KafkaException as failed:
-                    self._interrupted(failed)
-                finally:
-                    session.close()
+            finally:
+                session.close()
             stop.wait(pause_s)
 
     def _interrupted(self, failed: Exception) -> None:

@@ -1,8 +1,8 @@
 """A scorer's part in its group: what it consumes, and what it commits, a batch at a time.
 
 Partitions are taken away when messages are asked for, and not before the commit that is under way
-is over: none is given up in the middle of a batch. Where Kafka has taken them already, the session
-being over, it refuses the commit.
+is over or given up: none goes elsewhere in the middle of a batch. Where Kafka has taken them
+already, the session being over, it refuses the commit.
 """
 
 import time
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -31,12 +31,13 @@ _IDLE_S = 0.5
 _GATHER_S = 0.001
 _LAG_EVERY_S = 1.0
 _ABORTED_WITHIN_S = 5.0
-# The library may hold a call for ever, whatever time it is given, where a broker went away in the
-# middle of it (librdkafka's issue 5456): it is left to itself then.
-_COMMITTED_WITHIN_S = 20.0
 _KNOWN_WITHIN_S = 3.0
 # A scorer that is gone for good holds up those who read its topics for so long.
 _TRANSACTION_MS = 30_000
+# Kafka has ended the transaction by then. The library may hold a call for ever, whatever time it is
+# given, where a broker went away in the middle of it (librdkafka's issue 5456).
+_COMMITTED_WITHIN_S = _TRANSACTION_MS / 1000
+_ASKED_ANEW_S = 1.0
 # Within this time a scorer that was killed and started again has its partitions at once.
 _SESSION_MS = 10_000
 
@@ -53,7 +54,8 @@ class Group:
 class Sent:
     """A batch that was handed to Kafka: what is told of it once it is committed.
 
-    `alerts_at_ms` has the time of each alert's message.
+    `alerts_at_ms` has the time of each alert's message, `ends_seen` where a partition had no more
+    before this batch, or within it.
     """
 
     began: float
@@ -62,6 +64,7 @@ class Sent:
     alerts_at_ms: list[int]
     replayed: int
     ends: list[TopicPartition]
+    ends_seen: dict[int, int]
 
 
 class Session:
@@ -102,15 +105,31 @@ class Session:
             transaction_timeout_ms=_TRANSACTION_MS,
         )
 
-    def begin(self) -> None:
-        """Ends what an earlier one of the same name left open, and asks for partitions."""
-        self._producer.init_transactions(_TRANSACTION_MS / 1000)
+    def begin(self, stop: Event) -> None:
+        """Ends what an earlier one of the same name left open, and asks for partitions, unless
+        `stop` is set before Kafka answers.
+        """
+        give_up_s = time.monotonic() + _TRANSACTION_MS / 1000
+        while not self._is_known():
+            if stop.is_set():
+                return
+            if time.monotonic() >= give_up_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "It does not answer"))
         self._consumer.subscribe(
             [self._topics.transactions],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_revoke,
         )
+
+    def _is_known(self) -> bool:
+        try:
+            self._producer.init_transactions(_ASKED_ANEW_S)  # Asked again, it goes on.
+        except KafkaException as failed:
+            if failed.args[0].code() != KafkaError._TIMED_OUT:
+                raise
+            return False
+        return True
 
     def poll(self, most: int) -> list[Message]:
         """The messages that are there, up to `most` or 32 MiB, after a short wait for the first."""
@@ -188,7 +207,9 @@ class Session:
             alerts_at_ms,
             decided.replayed,
             ends(batch),
+            self._ends_seen,
         )
+        self._ends_seen = {}
         committing: Future[None] = Future()
         self._committing = committing
         self._give_up_s = time.monotonic() + _COMMITTED_WITHIN_S
@@ -198,10 +219,14 @@ class Session:
 
     def _commit_batch(self, committing: Future[None], sent: Sent, metadata: Any) -> None:
         try:
+            # Neither is called again after an error: it may be committed or not, and the next
+            # session's producer, when it begins, ends it for good.
             self._producer.send_offsets_to_transaction(sent.ends, metadata, ANSWERS_WITHIN_S)
-            _commit(self._producer)
+            self._producer.commit_transaction()
             for end in sent.ends:
                 self._done_until(end.partition, end.offset)
+            for partition, offset in sent.ends_seen.items():
+                self._done_until(partition, offset)
             self._committed(sent)
         except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
             committing.set_exception(error)
@@ -216,9 +241,9 @@ class Session:
         )
 
     @property
-    def is_well(self) -> bool:
-        """Whether it has committed something, or has nothing that it could."""
-        return self._has_committed or not self._open
+    def has_committed(self) -> bool:
+        """Whether it has committed something."""
+        return self._has_committed
 
     def settle(self) -> None:
         """Waits for the commit of what was sent, if it is under way."""
@@ -228,7 +253,7 @@ class Session:
         try:
             committing.result(self._patience_s())
         except TimeoutError as late:
-            self._open = False  # Its producer hears nothing more. The next session ends it.
+            self._open = False  # Its producer answers nothing: the next one ends it, or time.
             raise KafkaException(
                 KafkaError(KafkaError._TIMED_OUT, "The commit has no answer")
             ) from late
@@ -264,11 +289,17 @@ class Session:
             self._ends[partition] = max(self._ends.get(partition, 0), offset)
 
     def close(self) -> None:
-        """Ends what is open without a trace."""
-        with suppress(KafkaException):  # Where Kafka is away, the next session ends it, or time.
-            if self._open:
-                self._producer.abort_transaction(_ABORTED_WITHIN_S)
-        self._consumer.close()
+        """Ends what is open without a trace. What is under way is not waited for."""
+        self._committing = None
+        try:
+            with suppress(KafkaException):  # Where Kafka is away, the next one ends it, or time.
+                if self._open:
+                    self._producer.abort_transaction(_ABORTED_WITHIN_S)
+            self._consumer.close()
+        finally:
+            # The consumer's callbacks and this object hold each other, and both of them threads
+            # and sockets.
+            del self._consumer, self._producer
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned |= {place.partition for place in partitions}
@@ -282,15 +313,3 @@ class Session:
         if self._committing is not None:
             wait([self._committing], self._patience_s())  # Who settles it hears how it went.
         self._assigned -= {place.partition for place in partitions}
-
-
-def _commit(producer: Producer) -> None:
-    while True:
-        try:
-            producer.commit_transaction()
-        except KafkaException as failed:
-            if not failed.args[0].retriable():
-                raise
-            # It may be committed or not: asked again, the broker answers for good.
-        else:
-            return
