@@ -38,6 +38,7 @@ _TRANSACTION_MS = 30_000
 # given, where a broker went away in the middle of it (librdkafka's issue 5456).
 _COMMITTED_WITHIN_S = _TRANSACTION_MS / 1000
 _ASKED_ANEW_S = 1.0
+_BETWEEN_S = 0.1
 # Within this time a scorer that was killed and started again has its partitions at once.
 _SESSION_MS = 10_000
 
@@ -110,11 +111,9 @@ class Session:
         `stop` is set before Kafka answers.
         """
         give_up_s = time.monotonic() + _TRANSACTION_MS / 1000
-        while not self._is_known():
-            if stop.is_set():
+        while not self._is_known(is_last=time.monotonic() >= give_up_s):
+            if stop.wait(_BETWEEN_S):
                 return
-            if time.monotonic() >= give_up_s:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "It does not answer"))
         self._consumer.subscribe(
             [self._topics.transactions],
             on_assign=self._on_assign,
@@ -122,11 +121,11 @@ class Session:
             on_lost=self._on_revoke,
         )
 
-    def _is_known(self) -> bool:
+    def _is_known(self, *, is_last: bool) -> bool:
         try:
             self._producer.init_transactions(_ASKED_ANEW_S)  # Asked again, it goes on.
         except KafkaException as failed:
-            if failed.args[0].code() != KafkaError._TIMED_OUT:
+            if is_last or not failed.args[0].retriable():
                 raise
             return False
         return True
