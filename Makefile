@@ -14,6 +14,8 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export UV_CACHE_DIR := $(STATE)/cache/uv
 export PIP_CACHE_DIR := $(STATE)/cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where this is set, each process that starts compiles a thousand modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 export MPLCONFIGDIR := $(STATE)/cache/matplotlib
 export XDG_CACHE_HOME := $(STATE)/cache
 export HYPOTHESIS_STORAGE_DIRECTORY := $(STATE)/cache/hypothesis
