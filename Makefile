@@ -36,7 +36,7 @@ serve: $(STATE)/train.stamp ## Train where no model exists, and serve on 127.0.0
 	@exec $(PY) -m paydesk serve --port $(PORT) $(if $(TLS),--tls)
 
 test: check ## Lint, type-check, and run every test
-	@$(PY) -m pytest -o cache_dir=$(STATE)/cache/pytest --numprocesses 3 --durations 20
+	@$(PY) -m pytest -o cache_dir=$(STATE)/cache/pytest --numprocesses 2 --durations 20
 
 check: $(STATE)/test.stamp ## Lint and type-check only
 	@$(VENV)/bin/ruff format --check --quiet .
