@@ -99,6 +99,7 @@ def _list_contents(folder: Path) -> None:
         *("--output-format", "JSON", "--output-file", str(folder / "sbom.cdx.json")),
         str(empty / "bin" / "python"),
         PYTHONPATH=str(folder / "packages"),
+        PYTHONDONTWRITEBYTECODE="1",  # It would be in the image, with this machine's times.
     )
     shutil.rmtree(empty)
 
